@@ -1,0 +1,220 @@
+//! One line and a few metrics for every request, under its transaction id.
+
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tower::ServiceExt;
+use tracing::Instrument;
+use wire::{Body, Request, Response, Service, headers};
+
+/// The id of a transaction, `tx` + 21 hex digits + `-` + the time in 10, as Swift forms it. Taken from the
+/// request's extensions by whoever logs or calls on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransId(pub Arc<str>);
+
+impl TransId {
+    /// A new one; `extra` is what the client wants appended (`X-Trans-Id-Extra`).
+    pub fn new(now_seconds: u64, extra: Option<&HeaderValue>) -> Self {
+        let random: u128 = rand::random();
+        let digits = random & ((1 << 84) - 1);
+        let extra = extra.and_then(|value| value.to_str().ok()).map(|extra| {
+            let kept = extra.bytes().take(32).filter(u8::is_ascii_graphic).map(char::from);
+            format!("-{}", kept.collect::<String>())
+        });
+        TransId(format!("tx{digits:021x}-{now_seconds:010x}{}", extra.unwrap_or_default()).into())
+    }
+
+    /// The one a caller sent along, or none.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(headers::X_TRANS_ID)?.to_str().ok()?;
+        (text.len() <= 128).then(|| TransId(text.into()))
+    }
+
+    /// The one of a request, or an empty one outside of [`Observed`].
+    pub fn of(request: &Request) -> Self {
+        let known = request.extensions().get::<TransId>().cloned();
+        known.or_else(|| TransId::from_headers(request.headers())).unwrap_or(TransId("-".into()))
+    }
+}
+
+/// Whether a daemon believes the transaction id of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// The front door: ids are made here and returned to the client.
+    Public,
+    /// A storage node: ids come from the proxy.
+    Backend,
+}
+
+impl Observed {
+    /// Wraps a service so that each request gets an id, a span, a log line and metrics under the name `server`.
+    pub fn wrap(self, server: &'static str, clock: crate::SharedClock, inner: Service) -> Service {
+        wire::service_fn((inner, clock), move |(inner, clock), mut request: Request| {
+            let trans_id = match self {
+                Observed::Public => None,
+                Observed::Backend => TransId::from_headers(request.headers()),
+            };
+            let trans_id = trans_id.unwrap_or_else(|| {
+                TransId::new(clock.micros() / 1_000_000, request.headers().get("x-trans-id-extra"))
+            });
+            request.extensions_mut().insert(trans_id.clone());
+            let line = Line::of(server, &request, trans_id.clone());
+            let span = tracing::info_span!("request", server, trans_id = %trans_id.0);
+            async move {
+                let mut response = match inner.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                };
+                if let Ok(id) = HeaderValue::from_str(&trans_id.0) {
+                    response.headers_mut().insert(headers::X_TRANS_ID, id.clone());
+                    response.headers_mut().insert(headers::X_OPENSTACK_REQUEST_ID, id);
+                }
+                line.follow(response)
+            }
+            .instrument(span)
+        })
+    }
+}
+
+/// What is known of a request before it is answered; written when its response's body has ended or was dropped.
+struct Line {
+    server: &'static str,
+    method: http::Method,
+    path: String,
+    trans_id: TransId,
+    started: Instant,
+    status: u16,
+    sent: AtomicU64,
+}
+
+impl Line {
+    fn of(server: &'static str, request: &Request, trans_id: TransId) -> Self {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        Line {
+            server,
+            method: request.method().clone(),
+            path: without_secrets(path),
+            trans_id,
+            started: Instant::now(),
+            status: 0,
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    fn follow(mut self, response: Response) -> Response {
+        self.status = response.status().as_u16();
+        let (parts, body) = response.into_parts();
+        if body.is_end_stream() {
+            drop(self);
+            return Response::from_parts(parts, body);
+        }
+        Response::from_parts(parts, Body::new(Followed { body, line: self }))
+    }
+}
+
+/// Signatures in a query would let a reader of the log act for the client.
+fn without_secrets(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
+    let masked = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("sig") => format!("{name}=***"),
+        _ => pair.to_owned(),
+    });
+    format!("{path}?{}", masked.collect::<Vec<_>>().join("&"))
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        // A caller that went away before an answer: Swift logs it as 499.
+        let status = if self.status == 0 { 499 } else { self.status };
+        let bytes = self.sent.load(Ordering::Relaxed);
+        let method = method_label(&self.method);
+        let class = match status {
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        metrics::counter!("apus_requests_total", "server" => self.server, "method" => method, "status" => class)
+            .increment(1);
+        metrics::histogram!("apus_request_duration_seconds", "server" => self.server, "method" => method)
+            .record(seconds);
+        metrics::counter!("apus_response_bytes_total", "server" => self.server).increment(bytes);
+        if self.server == "proxy" {
+            tracing::info!(target: "access", server = self.server, method = %self.method, path = %self.path,
+                status, bytes, seconds, trans_id = %self.trans_id.0);
+        } else {
+            tracing::debug!(target: "access", server = self.server, method = %self.method, path = %self.path,
+                status, bytes, seconds, trans_id = %self.trans_id.0);
+        }
+    }
+}
+
+/// Metrics must not grow with what clients invent.
+fn method_label(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        "COPY" => "COPY",
+        "REPLICATE" => "REPLICATE",
+        _ => "other",
+    }
+}
+
+struct Followed {
+    body: Body,
+    line: Line,
+}
+
+impl HttpBody for Followed {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            self.line.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_swifts_form() {
+        let id = TransId::new(0x5f00_0000, Some(&HeaderValue::from_static("mine")));
+        let (head, tail) = id.0.split_once('-').expect("two parts");
+        assert_eq!((head.len(), &head[..2]), (23, "tx"));
+        assert_eq!(tail, "005f000000-mine");
+    }
+
+    #[test]
+    fn signatures_stay_out_of_logs() {
+        let line = without_secrets("/v1/a/c/o?temp_url_sig=abc&x=1");
+        assert_eq!(line, "/v1/a/c/o?temp_url_sig=***&x=1");
+    }
+}

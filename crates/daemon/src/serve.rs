@@ -1,0 +1,115 @@
+//! Serving a [`Service`] on a socket, within limits.
+
+use crate::running::Shutdown;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use wire::{Body, Service};
+
+/// What one listener allows.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Connections open at a time; more wait to be accepted.
+    pub connections_max: usize,
+    /// How long a client may take to send a request's headers, and how long it may idle between two.
+    pub header_timeout: Duration,
+    /// Most header lines of one request; more are answered 431.
+    pub headers_max: usize,
+    /// Most bytes of request line and headers together; more are answered 431 or 414.
+    pub header_bytes_max: usize,
+    /// How long requests in flight may go on when stopping.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        ServeOptions {
+            connections_max: 4096,
+            header_timeout: Duration::from_secs(60),
+            headers_max: 256,
+            header_bytes_max: 128 * 1024,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Accepts and serves until `shutdown`, then lets requests in flight end.
+pub async fn serve(
+    listener: TcpListener,
+    service: Service,
+    options: ServeOptions,
+    shutdown: Shutdown,
+) {
+    let slots = Arc::new(Semaphore::new(options.connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &slots) => accepted,
+            () = shutdown.wait() => break,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, slot)) => {
+                let connection = converse(stream, service.clone(), options.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: wait for some to be closed instead of spinning.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(options.drain_timeout, drained).await.is_err() {
+        tracing::warn!("requests were still in flight when this server stopped");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>)> {
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, slot))
+}
+
+async fn converse(stream: TcpStream, service: Service, options: ServeOptions, shutdown: Shutdown) {
+    let _ = stream.set_nodelay(true);
+    let hyper_service = TowerToHyperService::new(tower::service_fn(move |request: http::Request<_>| {
+        tower::ServiceExt::oneshot(service.clone(), request.map(Body::new))
+    }));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout)
+        .max_headers(options.headers_max)
+        .max_buf_size(options.header_bytes_max.max(8192))
+        .title_case_headers(true)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), hyper_service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => log_end(ended),
+        () = shutdown.wait() => {
+            connection.as_mut().graceful_shutdown();
+            log_end(connection.await);
+        }
+    }
+}
+
+/// Clients vanish all the time; that is theirs to know, and ours only when debugging.
+fn log_end(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(error = crate::telemetry::chain(&error), "a connection ended early");
+    }
+}

@@ -1,0 +1,95 @@
+//! Names of accounts, containers and objects, valid by construction.
+//!
+//! A name is UTF-8 without NUL; account and container names hold no `/`. How long a name may be is a
+//! cluster's setting and judged by the proxy (see [`crate::Limits`]); whether it is a name at all is judged here.
+
+use std::fmt;
+
+/// Why some bytes are no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing there.
+    #[error("the name is empty")]
+    Empty,
+    /// Not UTF-8.
+    #[error("the name is not valid UTF-8")]
+    NotUtf8,
+    /// Holds a NUL byte.
+    #[error("the name contains a NUL byte")]
+    Nul,
+    /// Holds a slash where none may be.
+    #[error("the name contains a slash")]
+    Slash,
+}
+
+fn checked(bytes: &[u8], slash_allowed: bool) -> Result<&str, NameError> {
+    if bytes.is_empty() {
+        return Err(NameError::Empty);
+    }
+    let name = std::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?;
+    if name.contains('\0') {
+        return Err(NameError::Nul);
+    }
+    if !slash_allowed && name.contains('/') {
+        return Err(NameError::Slash);
+    }
+    Ok(name)
+}
+
+macro_rules! name {
+    ($type:ident, $what:literal, $slash:literal) => {
+        #[doc = concat!("The name of ", $what, ".")]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Box<str>);
+
+        impl $type {
+            #[doc = concat!("Parses the name of ", $what, " from decoded bytes.")]
+            pub fn parse(bytes: impl AsRef<[u8]>) -> Result<Self, NameError> {
+                checked(bytes.as_ref(), $slash).map(|name| $type(name.into()))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name!(AccountName, "an account", false);
+name!(ContainerName, "a container", false);
+name!(ObjectName, "an object", true);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_swift_accepts() {
+        for name in ["a", "..", "a//b/", "ü", " ", "a\nb"] {
+            assert_eq!(ObjectName::parse(name).map(|n| n.to_string()), Ok(name.into()));
+        }
+        assert!(AccountName::parse("AUTH_test").is_ok());
+    }
+
+    #[test]
+    fn refuses_what_is_no_name() {
+        assert_eq!(ObjectName::parse(""), Err(NameError::Empty));
+        assert_eq!(ObjectName::parse("a\0b"), Err(NameError::Nul));
+        assert_eq!(ObjectName::parse(b"a\xff"), Err(NameError::NotUtf8));
+        assert_eq!(ContainerName::parse("a/b"), Err(NameError::Slash));
+        assert_eq!(AccountName::parse("a/b"), Err(NameError::Slash));
+    }
+}

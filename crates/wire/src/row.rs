@@ -1,0 +1,49 @@
+//! Rows of JSON listings, as accountd and containerd render them and the proxy reads them.
+
+use serde::{Deserialize, Serialize};
+
+/// A line of a container listing: an object, or what a delimiter folded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ContainerRow {
+    /// Names that share a prefix up to the delimiter.
+    Subdir {
+        /// The prefix with its delimiter.
+        subdir: String,
+    },
+    /// An object.
+    Object {
+        /// Its name.
+        name: String,
+        /// Its ETag.
+        hash: String,
+        /// Its length.
+        bytes: u64,
+        /// Its content type.
+        content_type: String,
+        /// When it was last changed: `2014-06-11T05:31:17.041880`.
+        last_modified: String,
+    },
+}
+
+/// A line of an account listing: a container, or what a delimiter folded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AccountRow {
+    /// Names that share a prefix up to the delimiter.
+    Subdir {
+        /// The prefix with its delimiter.
+        subdir: String,
+    },
+    /// A container.
+    Container {
+        /// Its name.
+        name: String,
+        /// Objects in it.
+        count: u64,
+        /// Bytes in it.
+        bytes: u64,
+        /// When it was created.
+        last_modified: String,
+    },
+}
