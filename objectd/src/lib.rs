@@ -1,1 +1,216 @@
-//! objectd
+//! objectd: one node's object bytes, and the only room that opens them.
+//!
+//! - [`io`]: the disk seam
+//! - [`format`]: what lies on disk, byte by byte
+//! - [`state`]: the rule by which an object changes
+//! - [`index`]: where each object's records lie
+//! - [`engine`]: the log that ties them together
+//! - `api`: Swift's backend API on top
+//!
+//! Absent on purpose: everything that needs to know other nodes but where a listing update goes, which the
+//! proxy says. Replication asks from outside.
+
+mod api;
+pub mod engine;
+pub mod format;
+pub mod index;
+pub mod io;
+pub mod state;
+
+use api::{Server, answer};
+use daemon::{DataLock, Env, LockError, Observed, Running, SharedClock};
+use engine::{Engine, EngineOptions, Identity, OpenError};
+use format::Superblock;
+use index::IndexBudget;
+use io::{BLOCK, IoChoice};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use types::{HashPaths, PolicyIndex};
+
+/// How an object server runs. Sizes are in MiB, times in milliseconds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the devices' directories are.
+    #[serde(skip)]
+    pub devices_dir: PathBuf,
+    /// The devices' names, as in the ring.
+    #[serde(skip)]
+    pub devices: Vec<String>,
+    /// The cluster's hash prefix and suffix.
+    #[serde(skip)]
+    pub hash_paths: HashPaths,
+    /// Longest object, in bytes.
+    #[serde(skip)]
+    pub max_file_size: u64,
+    /// `auto`, `uring` or `threads`.
+    pub io: IoChoice,
+    /// Size of each log segment.
+    pub segment_mib: u32,
+    /// Free space below which new data is refused with 507.
+    pub reserve_mib: u64,
+    /// Cache of all devices' indexes together.
+    pub index_cache_mib: usize,
+    /// Write buffer of each device's index.
+    pub index_buffer_mib: usize,
+    /// How often the index is made durable, so that a restart replays little.
+    pub checkpoint_ms: u64,
+    /// How long a body may pause.
+    pub client_timeout_ms: u64,
+    /// How long an answer waits for container servers.
+    pub container_update_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            devices_dir: PathBuf::new(),
+            devices: Vec::new(),
+            hash_paths: HashPaths::default(),
+            max_file_size: types::Limits::default().max_file_size,
+            io: IoChoice::Auto,
+            segment_mib: 64,
+            reserve_mib: 256,
+            index_cache_mib: 64,
+            index_buffer_mib: 8,
+            checkpoint_ms: 60_000,
+            client_timeout_ms: 60_000,
+            container_update_timeout_ms: 1000,
+        }
+    }
+}
+
+/// Why an object server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A device is in use or cannot be written.
+    #[error("device {device} cannot be used")]
+    Lock {
+        /// Which.
+        device: String,
+        /// Why.
+        source: LockError,
+    },
+    /// A device's disk cannot be opened.
+    #[error("device {device} cannot be opened for disk I/O")]
+    Disk {
+        /// Which.
+        device: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A device's content cannot be used.
+    #[error("device {device} in {dir} cannot be opened")]
+    Open {
+        /// Which.
+        device: String,
+        /// Where.
+        dir: PathBuf,
+        /// Why.
+        source: OpenError,
+    },
+    /// A setting makes no sense.
+    #[error("segment_mib must be from 4 to 4095")]
+    SegmentSize,
+}
+
+/// Opens all devices, recovering what a crash left, and gives the service on them.
+pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
+    if !(4..4096).contains(&config.segment_mib) {
+        return Err(StartError::SegmentSize);
+    }
+    let cache = config.index_cache_mib << 20;
+    let budget = IndexBudget::new(cache, config.index_buffer_mib << 20);
+    let opening = config.devices.iter().map(|device| {
+        let (config, device) = (config.clone(), device.clone());
+        let (budget, clock) = (budget.clone(), env.clock.clone());
+        tokio::task::spawn_blocking(move || {
+            open(&config, &device, &budget, clock).map(|(engine, lock)| (device, engine, lock))
+        })
+    });
+    let mut devices = HashMap::new();
+    let mut locks = Vec::new();
+    for opened in futures_util::future::join_all(opening).await {
+        // The task cannot be cancelled, and a panic in it is ours to pass on.
+        let (device, engine, lock) =
+            opened.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
+        devices.insert(device, engine);
+        locks.push(lock);
+    }
+    let engines: Vec<Engine> = devices.values().cloned().collect();
+    let checkpoints = tokio::spawn(checkpoint(
+        engines.clone(),
+        Duration::from_millis(config.checkpoint_ms.max(100)),
+        env.shutdown.clone(),
+    ));
+    let server = Arc::new(Server {
+        devices,
+        hash_paths: config.hash_paths,
+        max_file_size: config.max_file_size,
+        client_timeout: Duration::from_millis(config.client_timeout_ms),
+        update_timeout: Duration::from_millis(config.container_update_timeout_ms),
+        in_flight: Default::default(),
+        env: env.clone(),
+    });
+    let service = wire::service_fn(server, answer);
+    let service = Observed::Backend.wrap("object-server", env.clock.clone(), service);
+    Ok(Running::new(service, move || async move {
+        checkpoints.abort();
+        let _ = checkpoints.await;
+        let close = move || {
+            for engine in engines {
+                engine.close();
+            }
+            drop(locks);
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
+    }))
+}
+
+fn open(
+    config: &Config,
+    device: &str,
+    budget: &IndexBudget,
+    clock: SharedClock,
+) -> Result<(Engine, DataLock), StartError> {
+    let dir = config.devices_dir.join(device).join("pack");
+    let named = || device.to_owned();
+    let lock =
+        DataLock::take(&dir).map_err(|source| StartError::Lock { device: named(), source })?;
+    let disk = io::open_device(&dir.join("log"), config.io);
+    let disk = disk.map_err(|source| StartError::Disk { device: named(), source })?;
+    let identity = Identity {
+        hash_fingerprint: Superblock::fingerprint(&config.hash_paths),
+        policy: PolicyIndex(0),
+        new_device_id: rand::random(),
+    };
+    let options = EngineOptions {
+        segment_blocks: config.segment_mib * ((1 << 20) / BLOCK as u32),
+        reserve_bytes: config.reserve_mib << 20,
+    };
+    let engine = Engine::open(disk, &dir.join("index"), budget, &identity, &options, clock);
+    let engine = engine.map_err(|source| StartError::Open { device: named(), dir, source })?;
+    tracing::info!(device, io = engine.io_kind(), "device is open");
+    Ok((engine, lock))
+}
+
+async fn checkpoint(engines: Vec<Engine>, every: Duration, shutdown: daemon::Shutdown) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = shutdown.wait() => return,
+        }
+        for engine in engines.clone() {
+            let done = tokio::task::spawn_blocking(move || engine.checkpoint()).await;
+            if let Ok(Err(error)) = done {
+                tracing::error!(
+                    error = daemon::telemetry::chain(&error),
+                    "an index could not be made durable"
+                );
+            }
+        }
+    }
+}

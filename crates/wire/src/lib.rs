@@ -5,14 +5,19 @@
 //! over as they are) and otherwise goes over HTTP. The words spoken are Swift's backend API, so that either
 //! end may be a Python Swift daemon; for each message, encoding and decoding stand side by side here.
 
+mod auth;
 mod client;
 pub mod headers;
 mod path;
+pub mod pending;
+pub mod pending_object;
 mod query;
 mod row;
 mod update;
 
+pub use auth::{AuthUnavailable, Authenticator, Caller, Verifying};
 pub use client::{CallError, Endpoint, EndpointError, NodeClient};
+pub use pending::{PendingReport, PendingReports, REPORTS_MAX, ReportError, ReportedAck, UPDATES};
 pub use path::{BackendPath, PathError, encode_segment};
 pub use query::{QueryError, parse_query};
 pub use row::{AccountRow, ContainerRow};

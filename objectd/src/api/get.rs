@@ -1,0 +1,184 @@
+//! GET and HEAD: an object or parts of it, every byte checked before it is sent.
+
+use super::error::{Refusal, stamped};
+use super::object::{self, Opened};
+use super::ranges::{Wanted, wanted};
+use super::{ObjectRequest, Server, conditions};
+use crate::engine::{ChunkStream, EngineError};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use std::ops::Range;
+use std::sync::Arc;
+use wire::{Body, Request, Response, headers};
+
+/// Bodies up to this length are read whole before the first byte is sent.
+const AT_ONCE: u64 = 256 * 1024;
+
+pub(super) async fn get(
+    server: &Arc<Server>,
+    object: ObjectRequest,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let head = *request.method() == Method::HEAD;
+    let asked = request.headers();
+    let state = object.engine.state(object.hash).await?;
+    let truth = |name: &str| asked.get(name).is_some_and(is_true);
+    let open_expired =
+        truth(headers::X_BACKEND_OPEN_EXPIRED) || truth(headers::X_BACKEND_REPLICATION);
+    let now = (!open_expired).then(|| server.env.clock.now().seconds());
+    let opened = match object.open(&state, now).await {
+        Err(Refusal::NotFound(_)) if conditions::wants_any(asked) => {
+            let tombstone = state.tombstone().map(|version| version.timestamp);
+            return Ok(stamped(Refusal::Precondition.response(), tombstone));
+        }
+        other => other?,
+    };
+    let etag = match asked.get(headers::X_BACKEND_ETAG_IS_AT) {
+        None => opened.etag(),
+        Some(names) => etag_at(&opened, names),
+    };
+    let judged = conditions::judge(asked, &etag, opened.timestamp);
+    let mut response = match judged {
+        Err(refusal) => refusal.response(),
+        Ok(()) => body(&object, &opened, asked, &etag, head).await?,
+    };
+    describe(&opened, response.headers_mut());
+    Ok(response)
+}
+
+fn is_true(value: &HeaderValue) -> bool {
+    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
+    ["true", "1", "yes", "on", "t", "y"].contains(&text.as_str())
+}
+
+/// The first of the named metadata that the object has, else its own ETag.
+fn etag_at(opened: &Opened, names: &HeaderValue) -> String {
+    let names = names.to_str().unwrap_or_default().to_ascii_lowercase();
+    let found = names.split(',').find_map(|name| opened.metadata.get(name.trim()));
+    found.map_or_else(|| opened.etag(), |value| String::from_utf8_lossy(value).into_owned())
+}
+
+async fn body(
+    object: &ObjectRequest,
+    opened: &Opened,
+    asked: &HeaderMap,
+    etag: &str,
+    head: bool,
+) -> Result<Response, Refusal> {
+    let len = opened.data.data_len;
+    let range = asked.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let range = range.filter(|_| !head && conditions::range_allowed(asked, etag, opened.timestamp));
+    let parts = match range.map_or(Wanted::Whole, |range| wanted(range, len)) {
+        Wanted::Unsatisfiable => return Ok(Refusal::Range(len).response()),
+        Wanted::Whole => {
+            let content = if head { Body::empty() } else { read(object, opened, 0..len).await? };
+            let mut response = Response::new(content);
+            set(response.headers_mut(), header::CONTENT_LENGTH, len);
+            return Ok(response);
+        }
+        Wanted::Parts(parts) => parts,
+    };
+    let mut response = match parts.as_slice() {
+        [part] => {
+            let mut response = Response::new(read(object, opened, part.clone()).await?);
+            set(response.headers_mut(), header::CONTENT_RANGE, content_range(part, len));
+            set(response.headers_mut(), header::CONTENT_LENGTH, part.end - part.start);
+            response
+        }
+        _ => multipart(object, opened, parts),
+    };
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    Ok(response)
+}
+
+/// A part of the object. Its first piece has been read and checked when this returns, so that a damaged copy
+/// is known before the answer begins.
+async fn read(object: &ObjectRequest, opened: &Opened, range: Range<u64>) -> Result<Body, Refusal> {
+    let len = range.end - range.start;
+    let mut data = object.engine.data(&opened.record, range);
+    if len <= AT_ONCE {
+        return Ok(Body::from(data.whole().await?));
+    }
+    let first = data.next().await.transpose()?.unwrap_or_default();
+    let rest = pieces(data);
+    Ok(Body::from_stream(stream::once(async { Ok(first) }).chain(rest)))
+}
+
+fn pieces(data: ChunkStream) -> impl Stream<Item = Result<Bytes, EngineError>> + Send {
+    stream::unfold(data, |mut data| async {
+        let piece = data.next().await?;
+        if let Err(error) = &piece {
+            tracing::error!(
+                error = daemon::telemetry::chain(error),
+                "a read broke off in the middle of an object"
+            );
+        }
+        Some((piece, data))
+    })
+}
+
+fn multipart(object: &ObjectRequest, opened: &Opened, parts: Vec<Range<u64>>) -> Response {
+    let len = opened.data.data_len;
+    let boundary = format!("{:032x}", rand::random::<u128>());
+    let content_type = opened.metadata.text(object::CONTENT_TYPE);
+    let heads: Vec<Bytes> = parts
+        .iter()
+        .map(|part| {
+            let range = content_range(part, len);
+            let head = format!(
+                "--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n"
+            );
+            head.into()
+        })
+        .collect();
+    let tail = Bytes::from(format!("--{boundary}--"));
+    let sizes =
+        heads.iter().zip(&parts).map(|(head, part)| head.len() as u64 + part.end - part.start + 2);
+    let total = sizes.sum::<u64>() + tail.len() as u64;
+    let engine = object.engine.clone();
+    let record = opened.record.clone();
+    let sections = stream::iter(heads.into_iter().zip(parts)).flat_map(move |(head, part)| {
+        let data = pieces(engine.data(&record, part));
+        let around = |bytes: Bytes| stream::once(async { Ok(bytes) }).boxed();
+        around(head).chain(data.boxed()).chain(around(Bytes::from_static(b"\r\n"))).boxed()
+    });
+    let all = sections.chain(stream::once(async { Ok::<_, EngineError>(tail) }));
+    let mut response = Response::new(Body::from_stream(all));
+    set(response.headers_mut(), header::CONTENT_LENGTH, total);
+    set(
+        response.headers_mut(),
+        header::CONTENT_TYPE,
+        format!("multipart/byteranges;boundary={boundary}"),
+    );
+    response
+}
+
+fn content_range(part: &Range<u64>, len: u64) -> String {
+    format!("bytes {}-{}/{len}", part.start, part.end - 1)
+}
+
+/// What every answer about an existing object says of it.
+fn describe(opened: &Opened, into: &mut HeaderMap) {
+    let content_type = into.get(header::CONTENT_TYPE).cloned();
+    object::write_headers(&opened.metadata, into);
+    if let Some(own) = content_type {
+        into.insert(header::CONTENT_TYPE, own);
+    }
+    set(into, header::ETAG, format!("\"{}\"", opened.etag()));
+    set(into, header::ACCEPT_RANGES, "bytes");
+    set(into, header::LAST_MODIFIED, opened.timestamp.http_date());
+    let internal = |name| http::HeaderName::from_static(name);
+    set(into, internal(headers::X_TIMESTAMP), opened.timestamp.normal());
+    set(into, internal(headers::X_BACKEND_TIMESTAMP), opened.timestamp.internal());
+    let data = opened.data.timestamp.internal();
+    set(into, internal(headers::X_BACKEND_DATA_TIMESTAMP), &data);
+    set(into, internal(headers::X_BACKEND_DURABLE_TIMESTAMP), &data);
+}
+
+fn set(into: &mut HeaderMap, name: http::HeaderName, value: impl ToString) {
+    if let Ok(value) = HeaderValue::try_from(value.to_string()) {
+        into.insert(name, value);
+    }
+}

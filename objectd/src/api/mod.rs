@@ -1,0 +1,125 @@
+//! Swift's backend API for objects (Swift: obj/server.py), a thin face on the engine.
+//!
+//! `/<device>/<partition>/<account>/<container>/<object>` takes PUT, GET, HEAD, POST and DELETE.
+//! `UPDATES /<device>` is our own verb for the replicator: `?limit=N` lists listing updates that no container
+//! server has taken yet, `?ack` with a [`wire::ReportedAck`] forgets those that were taken.
+
+mod conditions;
+mod delete;
+mod error;
+mod get;
+mod object;
+mod post;
+mod put;
+mod ranges;
+#[cfg(test)]
+mod tests;
+mod updates;
+
+use crate::engine::Engine;
+use daemon::Env;
+use error::Refusal;
+use http::{Method, StatusCode};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use types::{HashPaths, ObjectHash, PolicyIndex, Timestamp};
+use updates::InFlight;
+use wire::{BackendPath, Request, Response, headers};
+
+/// What all requests share.
+pub(crate) struct Server {
+    pub(crate) devices: HashMap<String, Engine>,
+    pub(crate) env: Env,
+    pub(crate) hash_paths: HashPaths,
+    pub(crate) max_file_size: u64,
+    pub(crate) client_timeout: Duration,
+    pub(crate) update_timeout: Duration,
+    pub(crate) in_flight: InFlight,
+}
+
+/// An object request whose path and common headers have been read.
+struct ObjectRequest {
+    engine: Engine,
+    path: BackendPath,
+    hash: ObjectHash,
+    trans_id: Arc<str>,
+    policy: PolicyIndex,
+}
+
+/// Answers one request.
+pub(crate) async fn answer(server: Arc<Server>, request: Request) -> Response {
+    if request.uri().path() == "/healthcheck" {
+        return daemon::text(StatusCode::OK, "OK");
+    }
+    let head = *request.method() == Method::HEAD;
+    let response = dispatch(&server, request).await.unwrap_or_else(Refusal::response);
+    if head { without_body(response) } else { response }
+}
+
+async fn dispatch(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
+    if request.method().as_str() == wire::UPDATES {
+        return updates::serve(server, request).await;
+    }
+    let known = [Method::PUT, Method::GET, Method::HEAD, Method::POST, Method::DELETE];
+    if !known.contains(request.method()) {
+        return Err(Refusal::Method(request.method().to_string()));
+    }
+    let object = ObjectRequest::read(server, &request)?;
+    match *request.method() {
+        Method::PUT => put::put(server, object, request).await,
+        Method::POST => post::post(server, object, request).await,
+        Method::DELETE => delete::delete(server, object, request).await,
+        _ => get::get(server, object, request).await,
+    }
+}
+
+impl ObjectRequest {
+    fn read(server: &Server, request: &Request) -> Result<Self, Refusal> {
+        let path = BackendPath::decode(request.uri().path())?;
+        let (Some(account), Some(container), Some(object)) =
+            (&path.account, &path.container, &path.object)
+        else {
+            return Err(Refusal::NoObject);
+        };
+        let hash = server.hash_paths.object(account.as_str(), container.as_str(), object.as_str());
+        let policy = match request.headers().get(headers::X_BACKEND_STORAGE_POLICY_INDEX) {
+            None => PolicyIndex(0),
+            Some(value) => {
+                let index = value.to_str().ok().and_then(|text| text.parse().ok());
+                index.ok_or(Refusal::Policy)?
+            }
+        };
+        if policy != PolicyIndex(0) {
+            return Err(Refusal::Policy);
+        }
+        let engine = server.devices.get(&path.device).cloned().ok_or(Refusal::Device)?;
+        let trans_id = daemon::TransId::of(request).0;
+        Ok(ObjectRequest { engine, hash, policy, trans_id, path })
+    }
+
+    /// The object's name as its metadata keeps it.
+    fn name(&self) -> String {
+        let part = |name: Option<&str>| name.unwrap_or_default().to_owned();
+        format!(
+            "/{}/{}/{}",
+            part(self.path.account.as_ref().map(|n| n.as_str())),
+            part(self.path.container.as_ref().map(|n| n.as_str())),
+            part(self.path.object.as_ref().map(|n| n.as_str()))
+        )
+    }
+}
+
+/// The moment of a change.
+fn timestamp(request: &Request) -> Result<Timestamp, Refusal> {
+    let value = request.headers().get(headers::X_TIMESTAMP);
+    let text = value.and_then(|value| value.to_str().ok());
+    let parsed = text.and_then(|text| Timestamp::parse(text).ok());
+    parsed.ok_or_else(|| Refusal::Bad("Missing or malformed X-Timestamp header".to_owned()))
+}
+
+/// A HEAD's answer says how long the body would be, and has none.
+fn without_body(response: Response) -> Response {
+    let (parts, _) = response.into_parts();
+    Response::from_parts(parts, wire::Body::empty())
+}

@@ -1,0 +1,217 @@
+//! Taking an object's data: small data stays in memory for its record, large data streams to a bulk segment.
+
+use super::segments::{Segments, blocks_of};
+use super::{Engine, EngineError};
+use crate::format::{CHUNK, Extent, INLINE_MAX};
+use crate::io::{BlockBuf, FileId, WriteMode};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// Bytes of one write of bulk data: sixteen chunks.
+const PIECE: usize = 1 << 20;
+/// Writes in flight for one body.
+const IN_FLIGHT: usize = 2;
+
+/// Data that a record can name.
+#[derive(Default)]
+pub struct StoredBody {
+    pub(super) len: u64,
+    pub(super) inline: Vec<u8>,
+    pub(super) extents: Vec<Extent>,
+    pub(super) chunk_crcs: Vec<u32>,
+    pub(super) reservation: Option<Reservation>,
+}
+
+impl StoredBody {
+    /// How many bytes it is.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// Blocks taken for a body that no record names yet; given back unless it is kept.
+pub(super) struct Reservation {
+    segments: Arc<Segments>,
+    extents: Vec<Extent>,
+}
+
+impl Reservation {
+    /// A durable record names the blocks now, or may.
+    pub(super) fn keep(mut self) {
+        self.extents.clear();
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.segments.give_back(&self.extents);
+    }
+}
+
+/// Takes a body piece by piece.
+pub struct BodyWriter {
+    engine: Engine,
+    len: u64,
+    piece: Vec<u8>,
+    chunk_crcs: Vec<u32>,
+    bulk: Option<Bulk>,
+}
+
+struct Bulk {
+    reservation: Reservation,
+    extents: Vec<Extent>,
+    files: Vec<FileId>,
+    writes: VecDeque<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Engine {
+    /// Begins to take a body.
+    pub fn body(&self) -> BodyWriter {
+        BodyWriter {
+            engine: self.clone(),
+            len: 0,
+            piece: Vec::new(),
+            chunk_crcs: Vec::new(),
+            bulk: None,
+        }
+    }
+}
+
+impl BodyWriter {
+    /// Takes more.
+    pub async fn push(&mut self, mut bytes: &[u8]) -> Result<(), EngineError> {
+        self.len += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.piece.len()));
+            self.piece.extend_from_slice(now);
+            bytes = later;
+            if self.piece.len() == PIECE {
+                self.write_piece().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How much was taken so far.
+    pub fn taken(&self) -> u64 {
+        self.len
+    }
+
+    async fn write_piece(&mut self) -> Result<(), EngineError> {
+        let segments = &self.engine.0.segments;
+        let (extent, file) = segments.reserve(blocks_of(self.piece.len())).await?;
+        let bulk = self.bulk.get_or_insert_with(|| Bulk {
+            reservation: Reservation { segments: Arc::clone(segments), extents: Vec::new() },
+            extents: Vec::new(),
+            files: Vec::new(),
+            writes: VecDeque::new(),
+        });
+        bulk.reservation.extents.push(extent);
+        match bulk.extents.last_mut() {
+            Some(last)
+                if last.segment == extent.segment && last.block + last.blocks == extent.block =>
+            {
+                last.blocks += extent.blocks;
+            }
+            _ => bulk.extents.push(extent),
+        }
+        if !bulk.files.contains(&file) {
+            bulk.files.push(file);
+        }
+        self.chunk_crcs.extend(self.piece.chunks(CHUNK).map(crc32fast::hash));
+        let buf = BlockBuf::from_bytes(&self.piece);
+        self.piece.clear();
+        let write = self.engine.0.io.write(file, extent.block, buf, WriteMode::Volatile);
+        bulk.writes.push_back(tokio::spawn(async move { write.await.map(drop) }));
+        while bulk.writes.len() > IN_FLIGHT {
+            bulk.wait_for_oldest(&self.engine).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the body. Bulk data is durable afterwards.
+    pub async fn finish(mut self) -> Result<StoredBody, EngineError> {
+        if self.bulk.is_none() && self.piece.len() <= INLINE_MAX {
+            let crc = (!self.piece.is_empty()).then(|| crc32fast::hash(&self.piece));
+            return Ok(StoredBody {
+                len: self.len,
+                inline: std::mem::take(&mut self.piece),
+                extents: Vec::new(),
+                chunk_crcs: crc.into_iter().collect(),
+                reservation: None,
+            });
+        }
+        if !self.piece.is_empty() {
+            self.write_piece().await?;
+        }
+        let mut body = StoredBody { len: self.len, ..StoredBody::default() };
+        if let Some(bulk) = &mut self.bulk {
+            while !bulk.writes.is_empty() {
+                bulk.wait_for_oldest(&self.engine).await?;
+            }
+            for file in &bulk.files {
+                let flushed = self.engine.0.io.flush(*file).await;
+                flushed.map_err(|error| self.engine.poison("flush of bulk data", &error))?;
+            }
+        }
+        if let Some(bulk) = self.bulk.take() {
+            body.extents = bulk.extents;
+            body.reservation = Some(bulk.reservation);
+        }
+        body.chunk_crcs = std::mem::take(&mut self.chunk_crcs);
+        Ok(body)
+    }
+}
+
+impl Bulk {
+    async fn wait_for_oldest(&mut self, engine: &Engine) -> Result<(), EngineError> {
+        let Some(write) = self.writes.pop_front() else { return Ok(()) };
+        let written = write.await.map_err(|_| EngineError::Stopping)?;
+        written.map_err(|error| engine.poison("write of bulk data", &error))
+    }
+}
+
+impl Drop for BodyWriter {
+    fn drop(&mut self) {
+        // Blocks under a write in flight must not be given to somebody else before it has ended. The tasks end
+        // by themselves; until then the reservation waits with them.
+        if let Some(bulk) = self.bulk.take()
+            && !bulk.writes.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                let Bulk { reservation, writes, .. } = bulk;
+                for write in writes {
+                    let _ = write.await;
+                }
+                drop(reservation);
+            });
+        }
+    }
+}
+
+impl Engine {
+    /// Gives the device up after a failed write.
+    pub(super) fn poison(&self, what: &str, error: &std::io::Error) -> EngineError {
+        poison(&self.0.poisoned, what, error)
+    }
+}
+
+/// Marks a device as failed, and says so once.
+pub(super) fn poison(
+    flag: &std::sync::atomic::AtomicBool,
+    what: &str,
+    error: &std::io::Error,
+) -> EngineError {
+    if !flag.swap(true, std::sync::atomic::Ordering::AcqRel) {
+        tracing::error!(%error, what, "the device failed and takes no writes until a restart");
+        metrics::counter!("apus_object_devices_poisoned_total").increment(1);
+    }
+    EngineError::Poisoned
+}

@@ -1,0 +1,194 @@
+//! The pack engine: one device's objects in a log of frames.
+//!
+//! A write is prepared by its request (metadata encoded, small data taken along, large data streamed into a
+//! bulk segment and flushed), handed to the device's commit thread over a bounded queue, and acknowledged when
+//! the frame that it shares with its neighbours is durable and visible in the index. A read looks the object
+//! up in the index, reads its record in one go, and checks the CRC of every chunk that it hands out.
+//!
+//! Any error from a write or a flush poisons the device: it answers [`EngineError::Poisoned`] from then on,
+//! until a restart has recovered what is durable. A flush is never tried again.
+//!
+//! Absent for now: compaction (space of overwritten and deleted objects is not reclaimed), auditing, quarantine.
+
+mod body;
+mod commit;
+mod open;
+mod read;
+mod recover;
+mod segments;
+#[cfg(test)]
+mod tests;
+
+pub use body::{BodyWriter, StoredBody};
+pub use open::{EngineOptions, Identity, OpenError};
+pub use read::{ChunkStream, OpenRecord};
+
+use crate::format::{FormatError, Metadata, RecordKind, RecordParts};
+use crate::index::{Index, IndexError, Peek, UpdateToken};
+use crate::io::BlockIo;
+use crate::state::ObjectState;
+use commit::{CommitRequest, Committed, Job};
+use segments::Segments;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+use types::{ObjectHash, Timestamp};
+use wire::ObjectUpdate;
+
+/// Why the engine did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The device failed before; nothing is written to it any more.
+    #[error("the device has failed and takes no writes until it is restarted")]
+    Poisoned,
+    /// No room.
+    #[error("the device is full")]
+    Full,
+    /// More writes wait than the queue holds.
+    #[error("the device is overloaded")]
+    Overloaded,
+    /// The engine is stopping.
+    #[error("the device is being closed")]
+    Stopping,
+    /// The record would be longer than a frame.
+    #[error("the object's metadata and tables do not fit into a frame")]
+    TooLarge,
+    /// What is on disk is damaged.
+    #[error("a record is damaged")]
+    Damaged(#[from] FormatError),
+    /// The index failed.
+    #[error("the index failed")]
+    Index(#[from] IndexError),
+    /// The disk failed to read.
+    #[error("the disk failed to read")]
+    Read(#[source] std::io::Error),
+}
+
+/// One change of one object.
+pub struct Change<'a> {
+    /// What it is.
+    pub kind: RecordKind,
+    /// Of which object.
+    pub hash: ObjectHash,
+    /// When.
+    pub timestamp: Timestamp,
+    /// When the content type was set, if at a moment of its own.
+    pub content_type_timestamp: Option<Timestamp>,
+    /// When the object expires; 0 for never.
+    pub delete_at: u64,
+    /// The object's metadata.
+    pub metadata: &'a Metadata,
+    /// Its data; empty for all but [`RecordKind::Data`].
+    pub body: StoredBody,
+    /// What the container servers are to be told.
+    pub update: Option<&'a ObjectUpdate>,
+}
+
+/// A device's engine. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    io: Arc<dyn BlockIo>,
+    index: Arc<Index>,
+    segments: Arc<Segments>,
+    commits: mpsc::Sender<Job>,
+    poisoned: Arc<AtomicBool>,
+    commit_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// What is known of an object.
+    pub async fn state(&self, hash: ObjectHash) -> Result<ObjectState, EngineError> {
+        match self.0.index.peek(&hash)? {
+            Peek::Known(state) => Ok(state),
+            Peek::NotInMemory => {
+                let inner = Arc::clone(&self.0);
+                let state = tokio::task::spawn_blocking(move || inner.index.state(&hash)).await;
+                Ok(state.map_err(|_| EngineError::Stopping)??)
+            }
+        }
+    }
+
+    /// Makes a change durable and visible. Gives the name of its listing update, if it carries one.
+    pub async fn commit(&self, change: Change<'_>) -> Result<Option<UpdateToken>, EngineError> {
+        let update = change.update.map(crate::format::encode_update).unwrap_or_default();
+        let body = &change.body;
+        let record = RecordParts {
+            kind: change.kind,
+            hash: change.hash,
+            timestamp: change.timestamp,
+            content_type_timestamp: change.content_type_timestamp,
+            data_len: body.len,
+            delete_at: change.delete_at,
+            metadata: change.metadata,
+            update: &update,
+            extents: &body.extents,
+            chunk_crcs: &body.chunk_crcs,
+            inline: &body.inline,
+        }
+        .encode();
+        if record.len() > commit::RECORD_MAX {
+            return Err(EngineError::TooLarge);
+        }
+        let (answer, wait) = oneshot::channel();
+        let request = CommitRequest { record, reservation: change.body.reservation, answer };
+        if self.is_poisoned() {
+            return Err(EngineError::Poisoned);
+        }
+        self.0.commits.try_send(Job::Commit(request)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => EngineError::Stopping,
+        })?;
+        let Committed { token } = wait.await.map_err(|_| EngineError::Stopping)??;
+        Ok(token)
+    }
+
+    /// Whether the device has failed.
+    pub fn is_poisoned(&self) -> bool {
+        self.0.poisoned.load(Ordering::Acquire)
+    }
+
+    /// Whether the device has room for new data. Deletions need little and are taken to the very end.
+    pub fn has_room(&self) -> bool {
+        self.0.segments.has_room()
+    }
+
+    /// Which disk interface serves the device.
+    pub fn io_kind(&self) -> &'static str {
+        self.0.io.kind()
+    }
+
+    /// Listing updates that no container server has taken yet, oldest first.
+    pub async fn pending_updates(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(UpdateToken, ObjectUpdate)>, EngineError> {
+        let inner = Arc::clone(&self.0);
+        let pending = tokio::task::spawn_blocking(move || inner.index.pending_updates(limit)).await;
+        Ok(pending.map_err(|_| EngineError::Stopping)??)
+    }
+
+    /// Forgets updates that were taken. Only memory is touched; after a crash some may be sent again.
+    pub fn updates_done(&self, tokens: &[UpdateToken]) -> Result<(), EngineError> {
+        Ok(self.0.index.updates_done(tokens)?)
+    }
+
+    /// Makes the index durable, so that a restart replays little. Blocks.
+    pub fn checkpoint(&self) -> Result<(), EngineError> {
+        Ok(self.0.index.flush()?)
+    }
+
+    /// Lets waiting commits end and closes the device. Blocks.
+    pub fn close(self) {
+        let _ = self.0.commits.blocking_send(Job::Close);
+        let thread = self.0.commit_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+        if let Err(error) = self.checkpoint() {
+            let error = daemon::telemetry::chain(&error);
+            tracing::warn!(error, "the index was not flushed when closing");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Opening a device: making it when it is new, and finding out what is durable when it is not.
+
+use super::commit::{Committer, QUEUE};
+use super::segments::{Segments, find};
+use super::{Engine, Inner, recover};
+use crate::format::{SegmentClass, Superblock};
+use crate::index::{Index, IndexBudget, IndexError};
+use crate::io::{BlockBuf, BlockIo, WriteMode};
+use daemon::SharedClock;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+use types::PolicyIndex;
+
+const SUPER: &str = "SUPER";
+
+/// To which cluster and policy a device belongs.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// See [`Superblock::fingerprint`].
+    pub hash_fingerprint: [u8; 32],
+    /// Whose objects it holds.
+    pub policy: PolicyIndex,
+    /// A random id, used if the device is new.
+    pub new_device_id: [u8; 16],
+}
+
+/// Sizes of a device.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Blocks of each segment.
+    pub segment_blocks: u32,
+    /// Free bytes below which no new data is taken.
+    pub reserve_bytes: u64,
+}
+
+/// Why a device cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk does not work.
+    #[error("the disk cannot be read or written")]
+    Io(#[source] std::io::Error),
+    /// The superblock is not one.
+    #[error(
+        "its superblock is damaged ({0}); restore log/SUPER, or empty the directory and let replication fill it again"
+    )]
+    Superblock(crate::format::FormatError),
+    /// Another cluster's.
+    #[error(
+        "it belongs to another cluster: its hash prefix and suffix are not those of this configuration"
+    )]
+    Foreign,
+    /// Another policy's.
+    #[error("it holds objects of policy {0}")]
+    Policy(PolicyIndex),
+    /// Something that was acknowledged cannot be read any more.
+    #[error(
+        "its log is damaged: {0}; replace the disk, or empty the directory and let replication fill it again"
+    )]
+    Damaged(String),
+    /// The index does not work.
+    #[error(
+        "its index cannot be used; delete the directory index and it will be rebuilt from the log"
+    )]
+    Index(#[from] IndexError),
+    /// No thread could be started.
+    #[error("no thread could be started for it")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Engine {
+    /// Opens a device, or makes it. Blocks for as long as recovery takes.
+    pub fn open(
+        io: Arc<dyn BlockIo>,
+        index_dir: &Path,
+        budget: &IndexBudget,
+        identity: &Identity,
+        options: &EngineOptions,
+        clock: SharedClock,
+    ) -> Result<Engine, OpenError> {
+        let open = Self::open_async(io, index_dir, budget, identity, options, clock);
+        // On a thread of its own: within a task of the runtime, waiting here would starve what is waited for.
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("disk-open".to_owned());
+            let opening = thread.spawn_scoped(scope, || futures_executor::block_on(open));
+            let died = |_| OpenError::Damaged("opening it broke off".to_owned());
+            opening.map_err(OpenError::Thread)?.join().map_err(died)?
+        })
+    }
+
+    async fn open_async(
+        io: Arc<dyn BlockIo>,
+        index_dir: &Path,
+        budget: &IndexBudget,
+        identity: &Identity,
+        options: &EngineOptions,
+        clock: SharedClock,
+    ) -> Result<Engine, OpenError> {
+        let superblock = superblock(&io, identity, &clock).await?;
+        let found = find(&io, &superblock.device_id).await?;
+        let index = Arc::new(Index::open(index_dir, budget)?);
+        let log = recover::replay(&io, &found, &index).await?;
+        let segments = Segments::new(
+            Arc::clone(&io),
+            superblock.device_id,
+            options,
+            Arc::clone(&clock),
+            &found,
+        );
+        let last_bulk = found.headers.iter().rfind(|header| header.class == SegmentClass::Bulk);
+        if let Some(header) = last_bulk {
+            let taken = index.bulk_taken(header.id)?.max(1);
+            segments.resume_bulk(header.id, taken, header.blocks);
+        }
+        let segments = Arc::new(segments);
+        let poisoned = Arc::new(AtomicBool::new(false));
+        let (commits, queue) = mpsc::channel(QUEUE);
+        let committer = Committer {
+            segments: Arc::clone(&segments),
+            log,
+            poisoned: Arc::clone(&poisoned),
+            clock,
+            queue,
+            index: Arc::clone(&index),
+        };
+        let thread = std::thread::Builder::new().name("disk-commit".to_owned());
+        let thread = thread.spawn(move || committer.run()).map_err(OpenError::Thread)?;
+        let commit_thread = Mutex::new(Some(thread));
+        Ok(Engine(Arc::new(Inner { io, index, segments, commits, poisoned, commit_thread })))
+    }
+}
+
+async fn superblock(
+    io: &Arc<dyn BlockIo>,
+    identity: &Identity,
+    clock: &SharedClock,
+) -> Result<Superblock, OpenError> {
+    let names = io.list().await.map_err(OpenError::Io)?;
+    let segments = names.iter().any(|name| name.ends_with(".seg"));
+    if !names.iter().any(|name| name == SUPER) {
+        if segments {
+            let why = "log/SUPER is missing, but there are segments".to_owned();
+            return Err(OpenError::Damaged(why));
+        }
+        let file = io.create(SUPER, 2).await.map_err(OpenError::Io)?;
+        return write_superblock(io, file, identity, clock).await;
+    }
+    let (file, _) = io.open(SUPER).await.map_err(OpenError::Io)?;
+    let blocks = io.read(file, 0, 2).await.map_err(OpenError::Io)?;
+    let (first, second) = blocks.as_ref().split_at(crate::io::BLOCK);
+    let superblock = match Superblock::decode(first).or_else(|_| Superblock::decode(second)) {
+        Ok(superblock) => superblock,
+        // The very first start ended between making the file and writing it.
+        Err(_) if !segments && blocks.as_ref().iter().all(|byte| *byte == 0) => {
+            return write_superblock(io, file, identity, clock).await;
+        }
+        Err(error) => return Err(OpenError::Superblock(error)),
+    };
+    if superblock.hash_fingerprint != identity.hash_fingerprint {
+        return Err(OpenError::Foreign);
+    }
+    if superblock.policy != identity.policy {
+        return Err(OpenError::Policy(superblock.policy));
+    }
+    Ok(superblock)
+}
+
+async fn write_superblock(
+    io: &Arc<dyn BlockIo>,
+    file: crate::io::FileId,
+    identity: &Identity,
+    clock: &SharedClock,
+) -> Result<Superblock, OpenError> {
+    let superblock = Superblock {
+        device_id: identity.new_device_id,
+        hash_fingerprint: identity.hash_fingerprint,
+        policy: identity.policy,
+        created_micros: clock.micros(),
+    };
+    for block in 0..2 {
+        let buf = BlockBuf::from_bytes(&superblock.encode());
+        io.write(file, block, buf, WriteMode::Durable).await.map_err(OpenError::Io)?;
+    }
+    Ok(superblock)
+}

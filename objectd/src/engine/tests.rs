@@ -1,0 +1,317 @@
+//! The engine against disks that fail.
+
+use super::*;
+use crate::format::SegmentHeader;
+use crate::index::IndexBudget;
+use crate::io::{SimIo, open_device};
+use crate::state::Version;
+use daemon::ManualClock;
+use std::collections::HashMap;
+use std::path::Path;
+use types::{AccountName, ContainerName, HashPaths, ObjectName, PolicyIndex};
+
+const SEGMENT_BLOCKS: u32 = 640;
+
+fn identity() -> Identity {
+    Identity {
+        hash_fingerprint: crate::format::Superblock::fingerprint(&HashPaths::default()),
+        policy: PolicyIndex(0),
+        new_device_id: [9; 16],
+    }
+}
+
+fn options() -> EngineOptions {
+    EngineOptions { segment_blocks: SEGMENT_BLOCKS, reserve_bytes: 0 }
+}
+
+fn open(io: Arc<dyn BlockIo>, index: &Path) -> Result<Engine, OpenError> {
+    let budget = IndexBudget::new(1 << 20, 1 << 20);
+    let clock = Arc::new(ManualClock::at_seconds(1_700_000_000));
+    Engine::open(io, index, &budget, &identity(), &options(), clock)
+}
+
+fn content(seed: u64, len: usize) -> Vec<u8> {
+    (0..len as u64).map(|i| ((i * 31 + i / 253) ^ seed.wrapping_mul(977)) as u8).collect()
+}
+
+fn hash_of(number: u64) -> ObjectHash {
+    HashPaths::default().object("a", "c", &number.to_string())
+}
+
+fn update_of(number: u64, raw: u64) -> ObjectUpdate {
+    ObjectUpdate {
+        account: AccountName::parse("a").expect("a name"),
+        container: ContainerName::parse("c").expect("a name"),
+        object: ObjectName::parse(number.to_string()).expect("a name"),
+        deleted: false,
+        timestamp: Timestamp::from_raw(raw),
+        content_type_timestamp: None,
+        meta_timestamp: None,
+        size: 0,
+        content_type: "text/plain".into(),
+        etag: String::new(),
+        policy: PolicyIndex(0),
+    }
+}
+
+async fn put(engine: &Engine, number: u64, raw: u64, data: &[u8]) -> Result<(), EngineError> {
+    let mut body = engine.body();
+    for piece in data.chunks(100_000) {
+        body.push(piece).await?;
+    }
+    let mut metadata = Metadata::default();
+    metadata.set("name", number.to_string().as_bytes());
+    let change = Change {
+        kind: RecordKind::Data,
+        hash: hash_of(number),
+        timestamp: Timestamp::from_raw(raw),
+        content_type_timestamp: None,
+        delete_at: 0,
+        metadata: &metadata,
+        body: body.finish().await?,
+        update: Some(&update_of(number, raw)),
+    };
+    engine.commit(change).await.map(drop)
+}
+
+async fn delete(engine: &Engine, number: u64, raw: u64) -> Result<(), EngineError> {
+    let change = Change {
+        kind: RecordKind::Tombstone,
+        hash: hash_of(number),
+        timestamp: Timestamp::from_raw(raw),
+        content_type_timestamp: None,
+        delete_at: 0,
+        metadata: &Metadata::default(),
+        body: StoredBody::default(),
+        update: None,
+    };
+    engine.commit(change).await.map(drop)
+}
+
+async fn get(engine: &Engine, number: u64) -> Result<Option<(Version, Vec<u8>)>, EngineError> {
+    let hash = hash_of(number);
+    let state = engine.state(hash).await?;
+    let Some(version) = state.data() else { return Ok(None) };
+    let record = engine.open_record(hash, version.location).await?;
+    let whole = engine.data(&record, 0..version.data_len).whole().await?;
+    Ok(Some((*version, whole.to_vec())))
+}
+
+#[tokio::test]
+async fn what_was_put_is_read_also_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for choice in [crate::io::IoChoice::Auto, crate::io::IoChoice::Threads] {
+        let base = dir.path().join(format!("{choice:?}"));
+        let io = || open_device(&base.join("log"), choice).expect("opens");
+        let engine = open(io(), &base.join("index")).expect("opens");
+        let sizes = [0, 1, 4096, 65_536, 65_537, 1 << 20, 5_000_000];
+        for (number, size) in sizes.into_iter().enumerate() {
+            let data = content(number as u64, size);
+            put(&engine, number as u64, 10, &data).await.expect("put");
+        }
+        delete(&engine, 1, 11).await.expect("deleted");
+        put(&engine, 2, 9, b"older").await.expect("put");
+        let check = async |engine: &Engine| {
+            for (number, size) in sizes.into_iter().enumerate() {
+                let found = get(engine, number as u64).await.expect("read");
+                match number {
+                    1 => assert!(found.is_none()),
+                    _ => assert!(found.expect("there").1 == content(number as u64, size), "{size}"),
+                }
+            }
+            let record = engine.state(hash_of(6)).await.expect("state");
+            let location = record.data().expect("data").location;
+            let record = engine.open_record(hash_of(6), location).await.expect("record");
+            let part = engine.data(&record, 1_048_000..3_333_333).whole().await.expect("read");
+            assert!(part == content(6, 5_000_000)[1_048_000..3_333_333]);
+        };
+        check(&engine).await;
+        assert_eq!(engine.pending_updates(100).await.expect("listed").len(), 8);
+        tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
+
+        let engine = open(io(), &base.join("index")).expect("opens again");
+        check(&engine).await;
+        tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
+
+        std::fs::remove_dir_all(base.join("index")).expect("removed");
+        let engine = open(io(), &base.join("index")).expect("rebuilds its index");
+        check(&engine).await;
+        let pending = engine.pending_updates(100).await.expect("listed");
+        engine.updates_done(&pending.iter().map(|(t, _)| *t).collect::<Vec<_>>()).expect("done");
+        assert!(engine.pending_updates(100).await.expect("listed").is_empty());
+        tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
+    }
+}
+
+/// One random life of a device: changes until the disk fails, then a crash, then what recovery must find.
+async fn crash_history(seed: u64, dir: &Path) {
+    let mut random = seed;
+    let mut next = || {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random >> 33
+    };
+    let mut disk = SimIo::new(1 << 30, seed);
+    // What every acknowledged change left, and what may have happened besides.
+    let mut acked: HashMap<u64, (u64, Option<Vec<u8>>)> = HashMap::new();
+    let mut clock = 100;
+    for life in 0..3 {
+        let index = dir.join(format!("{seed}-{life}"));
+        let engine = open(Arc::new(disk.clone()), &index).expect("recovers");
+        let known: Vec<_> = acked.iter().map(|(n, v)| (*n, v.clone())).collect();
+        for (number, (raw, data)) in known {
+            let state = engine.state(hash_of(number)).await.expect("state");
+            let at = state.data_timestamp().expect("known").raw;
+            assert!(at >= raw, "seed {seed}: object {number} went back in time");
+            if at == raw {
+                let found = get(&engine, number).await.expect("read").map(|(_, data)| data);
+                assert!(found == data, "seed {seed}: object {number} differs");
+            } else {
+                // An unacknowledged later change survived: whole, or it would not be there.
+                let data = get(&engine, number).await.expect("read").map(|(_, data)| data);
+                let len = data.as_ref().map_or(0, Vec::len);
+                assert!(data.is_none_or(|data| data == content(at, len)), "seed {seed}");
+                acked.insert(number, (at, get(&engine, number).await.expect("read").map(|f| f.1)));
+            }
+        }
+        disk.fail_after(next() % 60);
+        let concurrency = 1 + next() % 4;
+        'life: loop {
+            let mut group = Vec::new();
+            for _ in 0..concurrency {
+                clock += 1;
+                let (number, raw, engine) = (next() % 8, clock, engine.clone());
+                let size = match next() % 8 {
+                    0 => None,
+                    1 => Some(70_000 + (next() % 2_000_000) as usize),
+                    _ => Some((next() % 9000) as usize),
+                };
+                let data = size.map(|size| content(raw, size));
+                group.push(tokio::spawn(async move {
+                    let done = match &data {
+                        Some(data) => put(&engine, number, raw, data).await,
+                        None => delete(&engine, number, raw).await,
+                    };
+                    (number, raw, data, done)
+                }));
+            }
+            let mut failed = false;
+            for task in group {
+                let (number, raw, data, done) = task.await.expect("joined");
+                match done {
+                    Ok(()) => {
+                        let newest = acked.entry(number).or_insert((0, None));
+                        if raw > newest.0 {
+                            *newest = (raw, data);
+                        }
+                    }
+                    Err(_) => failed = true,
+                }
+            }
+            if failed {
+                break 'life;
+            }
+        }
+        assert!(delete(&engine, 0, 1).await.is_err(), "a failed device takes nothing");
+        tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
+        disk = disk.crash();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crashes_lose_nothing_that_was_acknowledged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let histories = std::env::var("APUS_CRASH_HISTORIES").ok().and_then(|n| n.parse().ok());
+    for seed in 0..histories.unwrap_or(40) {
+        crash_history(seed, dir.path()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_bit_in_the_log_is_never_served() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = SimIo::new(1 << 28, 5);
+    let engine = open(Arc::new(disk.clone()), &dir.path().join("index")).expect("opens");
+    for number in 0..6 {
+        put(&engine, number, 10 + number, &content(number, 3000)).await.expect("put");
+    }
+    put(&engine, 6, 20, &content(6, 200_000)).await.expect("put");
+    let used = 64 * 4096 * 8;
+    let (mut noticed, mut harmless) = (0, 0);
+    for step in 0..300u64 {
+        let bit = step.wrapping_mul(7919 * 131) % used;
+        let name = SegmentHeader::file_name((step % 2) as u32);
+        disk.flip_bit(&name, bit);
+        for number in 0..7u64 {
+            let size = if number == 6 { 200_000 } else { 3000 };
+            match get(&engine, number).await {
+                Ok(Some((_, data))) => assert!(data == content(number, size), "bit {bit}"),
+                Ok(None) => panic!("object {number} vanished"),
+                Err(_) => noticed += 1,
+            }
+        }
+        // A restart, from the log alone, either finds everything or refuses; it never shortens the log.
+        let index = dir.path().join(format!("again{step}"));
+        match open(Arc::new(disk.clone()), &index) {
+            Ok(again) => {
+                for number in 0..7u64 {
+                    let state = again.state(hash_of(number)).await.expect("state");
+                    // The very last frame is the one that a torn write looks like.
+                    assert!(state.data().is_some() || number == 6, "bit {bit}: {number} is lost");
+                }
+                harmless += 1;
+                tokio::task::spawn_blocking(move || again.close()).await.expect("closed");
+            }
+            Err(OpenError::Damaged(_)) => {}
+            Err(other) => panic!("bit {bit}: {other}"),
+        }
+        disk.flip_bit(&name, bit);
+    }
+    assert!(noticed > 20 && harmless > 20, "noticed {noticed}, harmless {harmless}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_and_stays_sound() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = SimIo::new(3 * u64::from(SEGMENT_BLOCKS) * 4096 + 8192, 1);
+    let engine = open(Arc::new(disk), &dir.path().join("index")).expect("opens");
+    let mut stored = 0;
+    let full = loop {
+        match put(&engine, stored, 10, &content(stored, 60_000)).await {
+            Ok(()) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, EngineError::Full), "{full}");
+    assert!(stored > 30);
+    for number in 0..stored {
+        let found = get(&engine, number).await.expect("read").expect("there");
+        assert!(found.1 == content(number, 60_000));
+    }
+    delete(&engine, 0, 11).await.expect("a tombstone still fits");
+}
+
+#[tokio::test]
+async fn a_foreign_or_damaged_superblock_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = SimIo::new(1 << 28, 5);
+    drop(open(Arc::new(disk.clone()), &dir.path().join("a")).expect("opens"));
+    let mut foreign = identity();
+    foreign.hash_fingerprint[0] ^= 1;
+    let budget = IndexBudget::new(1 << 20, 1 << 20);
+    let clock = Arc::new(ManualClock::at_seconds(1));
+    let opened = Engine::open(
+        Arc::new(disk.clone()),
+        &dir.path().join("b"),
+        &budget,
+        &foreign,
+        &options(),
+        clock,
+    );
+    assert!(matches!(opened.err(), Some(OpenError::Foreign)));
+    disk.flip_bit("SUPER", 100);
+    drop(open(Arc::new(disk.clone()), &dir.path().join("c")).expect("the second copy counts"));
+    disk.flip_bit("SUPER", 4096 * 8 + 100);
+    let error = open(Arc::new(disk), &dir.path().join("d")).err().expect("refused");
+    assert!(error.to_string().starts_with("its superblock is damaged"), "{error}");
+}

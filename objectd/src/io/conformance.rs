@@ -1,0 +1,116 @@
+//! What every [`BlockIo`] must do, run against all three.
+
+use super::*;
+
+fn pattern(seed: u8, blocks: u32) -> BlockBuf {
+    let bytes: Vec<u8> = (0..blocks as usize * BLOCK).map(|i| (i / 7 % 251) as u8 ^ seed).collect();
+    BlockBuf::from_bytes(&bytes)
+}
+
+async fn conforms(device: Arc<dyn BlockIo>) {
+    let file = device.create("a.seg", 16).await.expect("created");
+    let other = device.create("b.seg", 4).await.expect("created");
+    assert_ne!(file, other);
+    let mut names = device.list().await.expect("listed");
+    names.sort();
+    assert_eq!(names, ["a.seg", "b.seg"]);
+
+    let zeros = device.read(file, 0, 16).await.expect("read");
+    assert!(zeros.as_ref().iter().all(|byte| *byte == 0), "a new file reads as zeros");
+
+    for (seed, mode) in [(1, WriteMode::Volatile), (2, WriteMode::Durable)] {
+        let buf = device.write(file, 3, pattern(seed, 5), mode).await.expect("written");
+        assert_eq!(buf.as_ref(), pattern(seed, 5).as_ref(), "the buffer comes back");
+        let back = device.read(file, 2, 7).await.expect("read");
+        assert!(back.as_ref()[..BLOCK].iter().all(|byte| *byte == 0));
+        assert_eq!(&back.as_ref()[BLOCK..6 * BLOCK], pattern(seed, 5).as_ref());
+        assert!(back.as_ref()[6 * BLOCK..].iter().all(|byte| *byte == 0));
+    }
+    device.flush(file).await.expect("flushed");
+    let untouched = device.read(other, 0, 4).await.expect("read");
+    assert!(untouched.as_ref().iter().all(|byte| *byte == 0), "files do not mix");
+
+    assert!(device.read(file, 15, 2).await.is_err(), "a read past the end fails");
+    assert!(
+        device.write(file, 15, pattern(3, 2), WriteMode::Durable).await.is_err(),
+        "a write past the end fails"
+    );
+    assert!(device.open("none").await.is_err());
+    let (again, blocks) = device.open("a.seg").await.expect("opened");
+    assert_eq!(blocks, 16);
+    let back = device.read(again, 3, 5).await.expect("read");
+    assert_eq!(back.as_ref(), pattern(2, 5).as_ref());
+    assert!(device.free_bytes().expect("known") > 0);
+
+    let writes = (0..64u32).map(|i| {
+        let device = Arc::clone(&device);
+        tokio::spawn(async move {
+            let at = i % 16;
+            device.write(file, at, pattern(at as u8, 1), WriteMode::Volatile).await.map(drop)
+        })
+    });
+    for write in writes.collect::<Vec<_>>() {
+        write.await.expect("joined").expect("written");
+    }
+    for at in 0..16u32 {
+        let back = device.read(file, at, 1).await.expect("read");
+        assert_eq!(back.as_ref(), pattern(at as u8, 1).as_ref(), "block {at}");
+    }
+}
+
+#[tokio::test]
+async fn threads_conform() {
+    let dir = tempfile::tempdir().expect("a directory");
+    conforms(Arc::new(ThreadIo::open(dir.path()).expect("opens"))).await;
+}
+
+#[tokio::test]
+async fn uring_conforms() {
+    let dir = tempfile::tempdir().expect("a directory");
+    match UringIo::open(dir.path()) {
+        Ok(uring) => conforms(Arc::new(uring)).await,
+        Err(error) => eprintln!("SKIPPED: this kernel grants no io_uring: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn the_simulation_conforms() {
+    conforms(Arc::new(SimIo::new(1 << 20, 1))).await;
+}
+
+#[tokio::test]
+async fn a_crash_keeps_what_was_durable_and_some_of_the_rest() {
+    let (mut kept, mut lost) = (0, 0);
+    for seed in 0..20 {
+        let disk = SimIo::new(1 << 20, seed);
+        let file = disk.create("a", 8).await.expect("created");
+        disk.write(file, 0, pattern(1, 2), WriteMode::Durable).await.expect("written");
+        disk.write(file, 2, pattern(2, 2), WriteMode::Volatile).await.expect("written");
+        disk.flush(file).await.expect("flushed");
+        disk.write(file, 4, pattern(3, 2), WriteMode::Volatile).await.expect("written");
+        let after = disk.crash().content("a").expect("there");
+        assert_eq!(&after[..2 * BLOCK], pattern(1, 2).as_ref());
+        assert_eq!(&after[2 * BLOCK..4 * BLOCK], pattern(2, 2).as_ref());
+        for sector in 0..16 {
+            let range = 4 * BLOCK + sector * 512..4 * BLOCK + (sector + 1) * 512;
+            let whole = after[range.clone()] == disk.content("a").expect("there")[range.clone()];
+            let gone = after[range].iter().all(|byte| *byte == 0);
+            assert!(whole || gone, "a sector is old or new");
+            kept += usize::from(whole);
+            lost += usize::from(gone);
+        }
+    }
+    assert!(kept > 0 && lost > 0, "kept {kept}, lost {lost}");
+}
+
+#[tokio::test]
+async fn calls_fail_from_the_nth_on() {
+    let disk = SimIo::new(1 << 20, 1);
+    let file = disk.create("a", 8).await.expect("created");
+    disk.fail_after(1);
+    disk.flush(file).await.expect("the first one works");
+    assert!(disk.flush(file).await.is_err());
+    assert!(disk.write(file, 0, pattern(1, 1), WriteMode::Durable).await.is_err());
+    assert!(disk.create("b", 8).await.is_err());
+    assert!(disk.read(file, 0, 1).await.is_ok(), "reads go on");
+}

@@ -1,0 +1,103 @@
+//! Files of a directory, shared by the two implementations on real disks.
+
+use super::{BLOCK, FileId};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The open files of a directory.
+pub(super) struct Storage {
+    dir: PathBuf,
+    files: RwLock<Vec<Arc<File>>>,
+    direct: bool,
+}
+
+impl Storage {
+    /// Opens the directory, and finds out whether its file system allows O_DIRECT.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let probe = dir.join(".direct-probe");
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::DIRECT | OFlags::CLOEXEC;
+        let direct = match rustix::fs::open(&probe, flags, Mode::from_raw_mode(0o600)) {
+            Ok(_) => true,
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {
+                tracing::warn!(dir = %dir.display(), "O_DIRECT is refused here; disk I/O goes through the page cache");
+                false
+            }
+            Err(error) => return Err(error.into()),
+        };
+        std::fs::remove_file(&probe)?;
+        Ok(Storage { dir: dir.to_owned(), files: RwLock::default(), direct })
+    }
+
+    pub(super) fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Makes the file under a temporary name, so that a crash leaves either all of it or nothing.
+    pub(super) fn create(&self, name: &str, blocks: u32) -> io::Result<FileId> {
+        let temporary = self.dir.join(format!(".{name}.new"));
+        let _ = std::fs::remove_file(&temporary);
+        let file = self.open_file(&temporary, OFlags::CREATE | OFlags::EXCL)?;
+        let len = u64::from(blocks) * BLOCK as u64;
+        match rustix::fs::fallocate(file.as_fd(), FallocateFlags::empty(), 0, len) {
+            Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(len)?,
+            other => {
+                other.inspect_err(|_| {
+                    let _ = std::fs::remove_file(&temporary);
+                })?;
+            }
+        }
+        file.sync_all()?;
+        std::fs::rename(&temporary, self.dir.join(name))?;
+        File::open(&self.dir)?.sync_all()?;
+        self.keep(file)
+    }
+
+    pub(super) fn open_existing(&self, name: &str) -> io::Result<(FileId, u32)> {
+        let file = self.open_file(&self.dir.join(name), OFlags::empty())?;
+        let blocks =
+            u32::try_from(file.metadata()?.len() / BLOCK as u64).map_err(io::Error::other)?;
+        Ok((self.keep(file)?, blocks))
+    }
+
+    fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<File> {
+        let direct = if self.direct { OFlags::DIRECT } else { OFlags::empty() };
+        let flags = flags | direct | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?.into())
+    }
+
+    fn keep(&self, file: File) -> io::Result<FileId> {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let id = u32::try_from(files.len()).map_err(io::Error::other)?;
+        files.push(Arc::new(file));
+        Ok(FileId(id))
+    }
+
+    pub(super) fn file(&self, id: FileId) -> io::Result<Arc<File>> {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        files.get(id.0 as usize).cloned().ok_or_else(|| io::Error::other("no such file is open"))
+    }
+
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// A transfer that moved fewer bytes than it was to.
+pub(super) fn short(what: &str, done: usize, wanted: usize) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("the disk did {what} only {done} of {wanted} bytes"),
+    )
+}

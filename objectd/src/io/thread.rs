@@ -1,0 +1,134 @@
+//! Disk I/O by threads that block, for kernels and containers that forbid io_uring.
+
+use super::buffer::blocks_for;
+use super::storage::{Storage, short};
+use super::{BLOCK, BlockBuf, BlockIo, FileId, IoFuture, WriteMode};
+use rustix::io::ReadWriteFlags;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use tokio::sync::oneshot;
+
+/// Threads of one device: as many transfers as a disk of today wants in flight.
+const THREADS: usize = 4;
+/// Jobs that may wait for a thread. Whoever submits more waits, which is what holds callers back.
+const QUEUE: usize = 256;
+
+type Job = Box<dyn FnOnce(&Storage) + Send>;
+
+/// A [`BlockIo`] on a directory by `pread` and `pwritev2`.
+pub struct ThreadIo {
+    storage: Arc<Storage>,
+    jobs: mpsc::SyncSender<Job>,
+}
+
+impl ThreadIo {
+    /// Opens the directory, making it if need be.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let storage = Arc::new(Storage::open(dir)?);
+        let (jobs, queue) = mpsc::sync_channel::<Job>(QUEUE);
+        let queue = Arc::new(Mutex::new(queue));
+        for number in 0..THREADS {
+            let (storage, queue) = (Arc::clone(&storage), Arc::clone(&queue));
+            let work = move || {
+                loop {
+                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    match job {
+                        Ok(job) => job(&storage),
+                        Err(mpsc::RecvError) => break,
+                    }
+                }
+            };
+            std::thread::Builder::new().name(format!("disk-{number}")).spawn(work)?;
+        }
+        Ok(ThreadIo { storage, jobs })
+    }
+
+    fn run<T, F>(&self, work: F) -> IoFuture<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Storage) -> io::Result<T> + Send + 'static,
+    {
+        let (answer, wait) = oneshot::channel();
+        let job: Job = Box::new(move |storage| {
+            let _ = answer.send(work(storage));
+        });
+        // The caller may be an async task, so a full queue must not block it: a transient thread hands over.
+        let sent = match self.jobs.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(mpsc::TrySendError::Full(job)) => {
+                let jobs = self.jobs.clone();
+                Err(tokio::task::spawn_blocking(move || jobs.send(job).is_ok()))
+            }
+            Err(mpsc::TrySendError::Disconnected(_)) => Ok(()),
+        };
+        Box::pin(async move {
+            if let Err(handover) = sent {
+                let _ = handover.await;
+            }
+            wait.await.map_err(|_| io::Error::other("the disk's threads have stopped"))?
+        })
+    }
+}
+
+impl BlockIo for ThreadIo {
+    fn kind(&self) -> &'static str {
+        "threads"
+    }
+
+    fn list(&self) -> IoFuture<Vec<String>> {
+        self.run(Storage::list)
+    }
+
+    fn create(&self, name: &str, blocks: u32) -> IoFuture<FileId> {
+        let name = name.to_owned();
+        self.run(move |storage| storage.create(&name, blocks))
+    }
+
+    fn open(&self, name: &str) -> IoFuture<(FileId, u32)> {
+        let name = name.to_owned();
+        self.run(move |storage| storage.open_existing(&name))
+    }
+
+    fn read(&self, file: FileId, at: u32, blocks: u32) -> IoFuture<BlockBuf> {
+        self.run(move |storage| {
+            let mut buf = BlockBuf::zeroed(blocks);
+            storage.file(file)?.read_exact_at(buf.as_mut(), u64::from(at) * BLOCK as u64)?;
+            Ok(buf)
+        })
+    }
+
+    fn write(&self, file: FileId, at: u32, buf: BlockBuf, mode: WriteMode) -> IoFuture<BlockBuf> {
+        self.run(move |storage| {
+            let file = storage.file(file)?;
+            let end = at.checked_add(buf.blocks()).map(|end| u64::from(end) * BLOCK as u64);
+            if end.is_none_or(|end| file.metadata().is_ok_and(|meta| end > meta.len())) {
+                return Err(past_end());
+            }
+            let flags = match mode {
+                WriteMode::Volatile => ReadWriteFlags::empty(),
+                WriteMode::Durable => ReadWriteFlags::DSYNC,
+            };
+            let bytes = buf.as_ref();
+            let at = u64::from(at) * BLOCK as u64;
+            let done = rustix::io::pwritev2(file.as_fd(), &[IoSlice::new(bytes)], at, flags)?;
+            debug_assert_eq!(blocks_for(bytes.len()), buf.blocks());
+            if done == bytes.len() { Ok(buf) } else { Err(short("write", done, bytes.len())) }
+        })
+    }
+
+    fn flush(&self, file: FileId) -> IoFuture<()> {
+        self.run(move |storage| storage.file(file)?.sync_data())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.storage.free_bytes()
+    }
+}
+
+/// Files have a fixed length; a write behind it is our own mistake, and must not make them grow.
+pub(super) fn past_end() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a write goes past the end of its file")
+}

@@ -1,0 +1,311 @@
+//! Disk I/O by io_uring: one OS thread owns the ring of one device.
+//!
+//! Callers push operations into a bounded queue; the ring's thread takes what is there, submits it in one
+//! system call and completes the callers' futures. An eventfd that the ring itself reads wakes the thread,
+//! and is only written when the thread has said that it is about to sleep.
+
+use super::storage::{Storage, short};
+use super::thread::past_end;
+use super::{BLOCK, BlockBuf, BlockIo, FileId, IoFuture, WriteMode};
+use io_uring::{IoUring, opcode, types};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{mpsc, oneshot};
+
+/// Operations in the ring at a time.
+const ENTRIES: u32 = 256;
+/// Operations waiting to get into the ring; more make their callers wait.
+const QUEUE: usize = 1024;
+const RWF_DSYNC: i32 = 2;
+const WAKE: u64 = u64::MAX;
+
+enum Work {
+    Read(BlockBuf),
+    Write(BlockBuf, WriteMode),
+    Flush,
+}
+
+struct Op {
+    file: Arc<File>,
+    at: u64,
+    work: Work,
+    answer: oneshot::Sender<io::Result<BlockBuf>>,
+}
+
+/// A [`BlockIo`] on a directory by io_uring.
+pub struct UringIo {
+    storage: Arc<Storage>,
+    ops: mpsc::Sender<Op>,
+    wake: Arc<Wake>,
+}
+
+struct Wake {
+    event: File,
+    sleeping: AtomicBool,
+}
+
+impl Wake {
+    fn wake(&self) {
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            // Can only fail when the counter is full, and then the thread is being woken anyway.
+            let _ = io::Write::write(&mut &self.event, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl UringIo {
+    /// Opens the directory, making it if need be. Fails where the kernel does not grant io_uring.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let storage = Arc::new(Storage::open(dir)?);
+        let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+        let wake = Arc::new(Wake { event: event.into(), sleeping: AtomicBool::new(false) });
+        let (ops, queue) = mpsc::channel(QUEUE);
+        let (started, wait) = std::sync::mpsc::channel();
+        let thread_wake = Arc::clone(&wake);
+        let run = move || match Ring::new(queue, thread_wake) {
+            Ok(ring) => {
+                let _ = started.send(Ok(()));
+                ring.run();
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        };
+        std::thread::Builder::new().name("disk-uring".to_owned()).spawn(run)?;
+        wait.recv().map_err(io::Error::other)??;
+        Ok(UringIo { storage, ops, wake })
+    }
+
+    fn submit(&self, file: FileId, at: u32, work: Work) -> IoFuture<BlockBuf> {
+        let file = self.storage.file(file);
+        let (ops, wake) = (self.ops.clone(), Arc::clone(&self.wake));
+        Box::pin(async move {
+            let (answer, wait) = oneshot::channel();
+            let op = Op { file: file?, at: u64::from(at) * BLOCK as u64, work, answer };
+            let stopped = || io::Error::other("the disk's thread has stopped");
+            ops.send(op).await.map_err(|_| stopped())?;
+            wake.wake();
+            wait.await.map_err(|_| stopped())?
+        })
+    }
+
+    /// Rare operations that a ring does no better go to the runtime's pool of blocking threads.
+    fn blocking<T, F>(&self, work: F) -> IoFuture<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Storage) -> io::Result<T> + Send + 'static,
+    {
+        let storage = Arc::clone(&self.storage);
+        let (answer, wait) = oneshot::channel();
+        let run = move || {
+            let _ = answer.send(work(&storage));
+        };
+        let spawned = std::thread::Builder::new().name("disk-files".to_owned()).spawn(run);
+        Box::pin(async move {
+            spawned?;
+            wait.await.map_err(io::Error::other)?
+        })
+    }
+}
+
+impl Drop for UringIo {
+    fn drop(&mut self) {
+        // The sender goes right after this, and the thread must look at its queue to notice.
+        let (closed, _) = mpsc::channel(1);
+        self.ops = closed;
+        self.wake.wake();
+    }
+}
+
+impl BlockIo for UringIo {
+    fn kind(&self) -> &'static str {
+        "io_uring"
+    }
+
+    fn list(&self) -> IoFuture<Vec<String>> {
+        self.blocking(Storage::list)
+    }
+
+    fn create(&self, name: &str, blocks: u32) -> IoFuture<FileId> {
+        let name = name.to_owned();
+        self.blocking(move |storage| storage.create(&name, blocks))
+    }
+
+    fn open(&self, name: &str) -> IoFuture<(FileId, u32)> {
+        let name = name.to_owned();
+        self.blocking(move |storage| storage.open_existing(&name))
+    }
+
+    fn read(&self, file: FileId, at: u32, blocks: u32) -> IoFuture<BlockBuf> {
+        self.submit(file, at, Work::Read(BlockBuf::zeroed(blocks)))
+    }
+
+    fn write(&self, file: FileId, at: u32, buf: BlockBuf, mode: WriteMode) -> IoFuture<BlockBuf> {
+        self.submit(file, at, Work::Write(buf, mode))
+    }
+
+    fn flush(&self, file: FileId) -> IoFuture<()> {
+        let flushed = self.submit(file, 0, Work::Flush);
+        Box::pin(async move { flushed.await.map(drop) })
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.storage.free_bytes()
+    }
+}
+
+/// The ring and what is in flight in it; lives on its own thread.
+struct Ring {
+    uring: IoUring,
+    queue: mpsc::Receiver<Op>,
+    wake: Arc<Wake>,
+    /// Operations in flight by the number the kernel returns; it owns their buffers until then.
+    flying: Vec<Option<Op>>,
+    free: Vec<usize>,
+    wake_value: Box<[u8; 8]>,
+    waking: bool,
+}
+
+impl Ring {
+    fn new(queue: mpsc::Receiver<Op>, wake: Arc<Wake>) -> io::Result<Self> {
+        let uring =
+            IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(ENTRIES * 2)?;
+        let flying = (0..ENTRIES).map(|_| None).collect();
+        let free = (0..ENTRIES as usize).rev().collect();
+        let wake_value = Box::new([0; 8]);
+        Ok(Ring { uring, queue, wake, flying, free, wake_value, waking: false })
+    }
+
+    fn run(mut self) {
+        loop {
+            let open = self.take_queue();
+            let idle = self.free.len() == ENTRIES as usize;
+            if !open && idle {
+                return;
+            }
+            if let Err(error) = self.wait(open) {
+                // Without a working ring no operation can ever complete: dropping them tells their callers.
+                tracing::error!(%error, "io_uring failed; this disk is given up until a restart");
+                // The kernel may still write into buffers in flight, so they must outlive us.
+                std::mem::forget(std::mem::take(&mut self.flying));
+                return;
+            }
+            self.complete();
+        }
+    }
+
+    /// Moves waiting operations into the ring. False when nobody can send any more.
+    fn take_queue(&mut self) -> bool {
+        while let Some(slot) = self.free.pop() {
+            match self.queue.try_recv() {
+                Ok(op) => self.push(slot, op),
+                Err(reason) => {
+                    self.free.push(slot);
+                    return reason == mpsc::error::TryRecvError::Empty;
+                }
+            }
+        }
+        true
+    }
+
+    #[expect(unsafe_code, reason = "submission entries point to buffers")]
+    fn push(&mut self, slot: usize, mut op: Op) {
+        if let Work::Write(buf, _) = &op.work
+            && op.file.metadata().is_ok_and(|meta| op.at + buf.as_ref().len() as u64 > meta.len())
+        {
+            let _ = op.answer.send(Err(past_end()));
+            self.free.push(slot);
+            return;
+        }
+        let fd = types::Fd(op.file.as_raw_fd());
+        let entry = match &mut op.work {
+            Work::Read(buf) => {
+                let bytes = buf.as_mut();
+                opcode::Read::new(fd, bytes.as_mut_ptr(), bytes.len() as u32).offset(op.at).build()
+            }
+            Work::Write(buf, mode) => {
+                let bytes = buf.as_ref();
+                let flags = if *mode == WriteMode::Durable { RWF_DSYNC } else { 0 };
+                opcode::Write::new(fd, bytes.as_ptr(), bytes.len() as u32)
+                    .offset(op.at)
+                    .rw_flags(flags)
+                    .build()
+            }
+            Work::Flush => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
+        };
+        self.flying[slot] = Some(op);
+        // SAFETY: the entry's buffer is heap memory of the op, which stays in `flying` until its completion,
+        // and the file stays open as long. There is room: ENTRIES slots and one wake in 2 * ENTRIES entries.
+        let pushed = unsafe { self.uring.submission().push(&entry.user_data(slot as u64)) };
+        if pushed.is_err()
+            && let Some(op) = self.flying[slot].take()
+        {
+            let _ = op.answer.send(Err(io::Error::other("the ring is full")));
+            self.free.push(slot);
+        }
+    }
+
+    /// Submits, and sleeps until something completes or somebody wakes us.
+    #[expect(unsafe_code, reason = "submission entries point to buffers")]
+    fn wait(&mut self, open: bool) -> io::Result<()> {
+        if !self.waking && open {
+            let fd = types::Fd(self.wake.event.as_raw_fd());
+            let entry = opcode::Read::new(fd, self.wake_value.as_mut_ptr(), 8).build();
+            // SAFETY: the value lives on the heap as long as the ring, as does the eventfd.
+            unsafe { self.uring.submission().push(&entry.user_data(WAKE)) }
+                .map_err(io::Error::other)?;
+            self.waking = true;
+        }
+        let mut want = 1;
+        if open && !self.free.is_empty() {
+            self.wake.sleeping.store(true, Ordering::SeqCst);
+            if !self.queue.is_empty() || self.queue.is_closed() {
+                // Something came between looking and falling asleep.
+                self.wake.sleeping.store(false, Ordering::SeqCst);
+                want = 0;
+            }
+        }
+        let waited = loop {
+            match self.uring.submit_and_wait(want) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other.map(drop),
+            }
+        };
+        self.wake.sleeping.store(false, Ordering::SeqCst);
+        waited
+    }
+
+    fn complete(&mut self) {
+        let done: Vec<(u64, i32)> =
+            self.uring.completion().map(|entry| (entry.user_data(), entry.result())).collect();
+        for (slot, result) in done {
+            if slot == WAKE {
+                self.waking = false;
+                continue;
+            }
+            let Some(op) = self.flying.get_mut(slot as usize).and_then(Option::take) else {
+                continue;
+            };
+            self.free.push(slot as usize);
+            let _ = op.answer.send(finish(op.work, result));
+        }
+    }
+}
+
+fn finish(work: Work, result: i32) -> io::Result<BlockBuf> {
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    let done = result as usize;
+    let (what, buf) = match work {
+        Work::Read(buf) => ("read", buf),
+        Work::Write(buf, _) => ("write", buf),
+        Work::Flush => return Ok(BlockBuf::default()),
+    };
+    let wanted = buf.as_ref().len();
+    if done == wanted { Ok(buf) } else { Err(short(what, done, wanted)) }
+}
