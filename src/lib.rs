@@ -1,1 +1,13 @@
-//! apus
+//! The composition root: the one place that knows how the rooms are put together.
+//!
+//! `apus serve` starts a whole cloud in one process, whose services call each other without a socket; a
+//! subcommand starts one service alone. Both read the same configuration, so a node can be taken apart
+//! without changing a line of it.
+
+pub mod config;
+mod node;
+mod openrc;
+mod rings;
+mod secrets;
+
+pub use node::{Node, Part};

@@ -203,13 +203,16 @@ impl Index {
         }
     }
 
-    /// Up to `limit` updates that are still to be taken by a container server, oldest first.
+    /// Up to `limit` updates behind `after` that are still to be taken by a container server, oldest first.
     pub fn pending_updates(
         &self,
+        after: UpdateToken,
         limit: usize,
     ) -> Result<Vec<(UpdateToken, ObjectUpdate)>, IndexError> {
         let mut found = Vec::new();
-        for row in self.db.iterator_cf(self.column(UPD), rocksdb::IteratorMode::Start).take(limit) {
+        let start = UpdateToken(after.0.saturating_add(1)).key();
+        let start = rocksdb::IteratorMode::From(&start, rocksdb::Direction::Forward);
+        for row in self.db.iterator_cf(self.column(UPD), start).take(limit) {
             let (key, value) = row?;
             let token = UpdateToken::parse(&key).ok_or(FormatError::Field("token"))?;
             found.push((token, decode_update(&value)?));

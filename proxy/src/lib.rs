@@ -1,1 +1,49 @@
-//! proxy
+//! The front door: Swift's API for clients, quorum over the ring behind it.
+//!
+//! - `store` is the one meaning of put, get and list; it knows rings, replicas and quorums, and no client.
+//! - `swift` is a face on it: it parses, calls, and renders, and has one file that knows errors' statuses.
+//! - `auth` decides whether a caller may do something; who the caller is, an [`wire::Authenticator`] says.
+//!
+//! This crate never touches a disk and never opens a socket: [`start`] gives a service, and storage nodes are
+//! reached through [`daemon::Env::client`].
+
+mod auth;
+mod config;
+pub mod store;
+mod swift;
+
+pub use config::{Config, Policy, SortingMethod, StartError};
+
+use daemon::{Env, Observed, Running};
+use ring_builder::Ring;
+use std::sync::Arc;
+use types::HashPaths;
+use wire::Authenticator;
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+pub struct Rings {
+    /// Accounts.
+    pub account: Arc<Ring>,
+    /// Containers.
+    pub container: Arc<Ring>,
+    /// Objects of the one storage policy.
+    pub object: Arc<Ring>,
+}
+
+/// Starts a proxy. Its service answers `/v1/…`, `/info` and `/healthcheck`.
+pub async fn start(
+    config: Config,
+    env: Env,
+    rings: Rings,
+    hash_paths: HashPaths,
+    auth: Arc<dyn Authenticator>,
+) -> Result<Running, StartError> {
+    config.check()?;
+    let config = Arc::new(config);
+    let clock = env.clock.clone();
+    let store = Arc::new(store::Store::new(Arc::clone(&config), env, rings, hash_paths)?);
+    let face = swift::service(config, Arc::clone(&store), auth);
+    let service = Observed::Public.wrap("proxy", clock, face);
+    Ok(Running::new(service, move || async move { store.drain().await }))
+}

@@ -55,7 +55,8 @@ pub async fn serve(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, slot)) => {
-                let connection = converse(stream, service.clone(), options.clone(), shutdown.clone());
+                let connection =
+                    converse(stream, service.clone(), options.clone(), shutdown.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -86,9 +87,10 @@ async fn accept(
 
 async fn converse(stream: TcpStream, service: Service, options: ServeOptions, shutdown: Shutdown) {
     let _ = stream.set_nodelay(true);
-    let hyper_service = TowerToHyperService::new(tower::service_fn(move |request: http::Request<_>| {
-        tower::ServiceExt::oneshot(service.clone(), request.map(Body::new))
-    }));
+    let hyper_service =
+        TowerToHyperService::new(tower::service_fn(move |request: http::Request<_>| {
+            tower::ServiceExt::oneshot(service.clone(), request.map(Body::new))
+        }));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)

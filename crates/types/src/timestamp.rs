@@ -210,7 +210,11 @@ pub fn decode_row_timestamps(text: &str) -> Result<RowTimestamps, TimestampError
     };
     let content_type = next(data)?;
     let meta = next(content_type)?;
-    if rest.is_empty() { Ok(RowTimestamps { data, content_type, meta }) } else { Err(TimestampError) }
+    if rest.is_empty() {
+        Ok(RowTimestamps { data, content_type, meta })
+    } else {
+        Err(TimestampError)
+    }
 }
 
 #[cfg(test)]
@@ -237,7 +241,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_none() {
-        for bad in ["", ".", "-1", "1e3", "10000000000", "1_", "1_x", "1_1_1", "nan", "1_+1", "1.2.3"] {
+        for bad in
+            ["", ".", "-1", "1e3", "10000000000", "1_", "1_x", "1_1_1", "nan", "1_+1", "1.2.3"]
+        {
             assert_eq!(Timestamp::parse(bad), Err(TimestampError), "{bad}");
         }
     }

@@ -160,7 +160,11 @@ impl NodeClient {
         }
     }
 
-    async fn call_remote(&self, to: &Endpoint, mut request: Request) -> Result<Response, CallError> {
+    async fn call_remote(
+        &self,
+        to: &Endpoint,
+        mut request: Request,
+    ) -> Result<Response, CallError> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let uri = Uri::builder().scheme("http").authority(to.to_string()).path_and_query(path);
         let broken = |source| CallError::Broken { to: to.clone(), source };

@@ -17,8 +17,9 @@ mod update;
 
 pub use auth::{AuthUnavailable, Authenticator, Caller, Verifying};
 pub use client::{CallError, Endpoint, EndpointError, NodeClient};
-pub use pending::{PendingReport, PendingReports, REPORTS_MAX, ReportError, ReportedAck, UPDATES};
+
 pub use path::{BackendPath, PathError, encode_segment};
+pub use pending::{PendingReport, PendingReports, REPORTS_MAX, ReportError, ReportedAck, UPDATES};
 pub use query::{QueryError, parse_query};
 pub use row::{AccountRow, ContainerRow};
 pub use update::{AccountUpdate, ObjectUpdate, UpdateError, UpdateTarget, UpdateTargets};

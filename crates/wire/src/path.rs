@@ -85,10 +85,7 @@ mod tests {
         for bad in ["", "/", "/sda", "/sda/x", "//1/a", "sda/1/a", "/sda/-1/a"] {
             assert_eq!(BackendPath::decode(bad), Err(PathError::Shape), "{bad}");
         }
-        assert_eq!(
-            BackendPath::decode("/sda/1/a/c/%00"),
-            Err(PathError::Name(NameError::Nul))
-        );
+        assert_eq!(BackendPath::decode("/sda/1/a/c/%00"), Err(PathError::Name(NameError::Nul)));
         assert_eq!(BackendPath::decode("/sda/1/a//o"), Err(PathError::Name(NameError::Empty)));
     }
 

@@ -319,8 +319,10 @@ mod tests {
             endpoint: Endpoint::new("127.0.0.1", port),
             device: device.into(),
         };
-        let targets =
-            UpdateTargets { partition: Partition(9), targets: vec![target(1, "a"), target(2, "b")] };
+        let targets = UpdateTargets {
+            partition: Partition(9),
+            targets: vec![target(1, "a"), target(2, "b")],
+        };
         let mut map = HeaderMap::new();
         targets.encode(headers::CONTAINER, &mut map);
         assert_eq!(UpdateTargets::decode(headers::CONTAINER, &map), Ok(Some(targets)));

@@ -1,8 +1,8 @@
 //! Swift's backend API for objects (Swift: obj/server.py), a thin face on the engine.
 //!
 //! `/<device>/<partition>/<account>/<container>/<object>` takes PUT, GET, HEAD, POST and DELETE.
-//! `UPDATES /<device>` is our own verb for the replicator: `?limit=N` lists listing updates that no container
-//! server has taken yet, `?ack` with a [`wire::ReportedAck`] forgets those that were taken.
+//! `UPDATES /<device>` is our own verb for the replicator: `?limit=N&marker=T` lists listing updates behind token T
+//! that no container server has taken yet, `?ack` with a [`wire::ReportedAck`] forgets those that were taken.
 
 mod conditions;
 mod delete;

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::index::UpdateToken;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
+use percent_encoding::percent_decode_str;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use types::{PolicyIndex, Timestamp};
@@ -19,7 +20,7 @@ use wire::{
 };
 
 /// Most updates of one page.
-const PAGE_MAX: usize = 10_000;
+const PAGE_MAX: u64 = 10_000;
 /// Longest acknowledgement.
 const ACK_BYTES_MAX: usize = 1 << 20;
 
@@ -139,7 +140,8 @@ fn forget(engine: &Engine, tokens: &[UpdateToken]) {
 
 /// `UPDATES /<device>`: see the module above.
 pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
-    let device = request.uri().path().trim_matches('/').to_owned();
+    let device = percent_decode_str(request.uri().path().trim_start_matches('/'));
+    let device = device.decode_utf8().map_err(|_| Refusal::Device)?.into_owned();
     let engine = server.devices.get(&device).ok_or(Refusal::Device)?.clone();
     let query = wire::parse_query(request.uri().query());
     let query = query.map_err(|error| Refusal::Bad(error.to_string()))?;
@@ -152,16 +154,28 @@ pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Resp
         forget(&engine, &tokens);
         return Ok(daemon::empty(StatusCode::NO_CONTENT));
     }
-    let limit = query.iter().find(|(name, _)| name == "limit");
-    let limit = limit.map_or(Ok(PAGE_MAX), |(_, limit)| limit.parse::<usize>());
-    let limit = limit.map_err(|_| Refusal::Bad("limit is no number".to_owned()))?.min(PAGE_MAX);
-    let pending = engine.pending_updates(limit).await?;
-    let updates = {
+    let number = |name: &'static str, default: u64| match query.iter().find(|(key, _)| key == name)
+    {
+        None => Ok(default),
+        Some((_, text)) => text.parse().map_err(|_| Refusal::Bad(format!("{name} is no number"))),
+    };
+    let limit = number("limit", PAGE_MAX)?.min(PAGE_MAX) as usize;
+    let mut after = UpdateToken(number("marker", 0)?);
+    // What is being sent right now is left out, and what stands behind it takes its place.
+    let mut updates = Vec::new();
+    while updates.len() < limit {
+        let wanted = limit - updates.len();
+        let pending = engine.pending_updates(after, wanted).await?;
+        let last = pending.len() < wanted;
+        after = pending.last().map_or(after, |(token, _)| *token);
         let in_flight = server.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting =
             pending.iter().filter(|(token, _)| !in_flight.contains(&(device.clone(), *token)));
-        waiting.map(|(token, update)| PendingObjectUpdate::new(token.0, update)).collect()
-    };
+        updates.extend(waiting.map(|(token, update)| PendingObjectUpdate::new(token.0, update)));
+        if last {
+            break;
+        }
+    }
     let page = serde_json::to_vec(&PendingObjectUpdates { updates });
     let page = page.map_err(|error| Refusal::Bad(error.to_string()))?;
     let mut response = Response::new(Body::from(page));

@@ -159,13 +159,15 @@ impl Engine {
         self.0.io.kind()
     }
 
-    /// Listing updates that no container server has taken yet, oldest first.
+    /// Listing updates behind `after` that no container server has taken yet, oldest first.
     pub async fn pending_updates(
         &self,
+        after: UpdateToken,
         limit: usize,
     ) -> Result<Vec<(UpdateToken, ObjectUpdate)>, EngineError> {
         let inner = Arc::clone(&self.0);
-        let pending = tokio::task::spawn_blocking(move || inner.index.pending_updates(limit)).await;
+        let pending =
+            tokio::task::spawn_blocking(move || inner.index.pending_updates(after, limit)).await;
         Ok(pending.map_err(|_| EngineError::Stopping)??)
     }
 

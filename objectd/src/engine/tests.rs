@@ -126,7 +126,7 @@ async fn what_was_put_is_read_also_after_a_restart() {
             assert!(part == content(6, 5_000_000)[1_048_000..3_333_333]);
         };
         check(&engine).await;
-        assert_eq!(engine.pending_updates(100).await.expect("listed").len(), 8);
+        assert_eq!(engine.pending_updates(UpdateToken(0), 100).await.expect("listed").len(), 8);
         tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
 
         let engine = open(io(), &base.join("index")).expect("opens again");
@@ -136,9 +136,9 @@ async fn what_was_put_is_read_also_after_a_restart() {
         std::fs::remove_dir_all(base.join("index")).expect("removed");
         let engine = open(io(), &base.join("index")).expect("rebuilds its index");
         check(&engine).await;
-        let pending = engine.pending_updates(100).await.expect("listed");
+        let pending = engine.pending_updates(UpdateToken(0), 100).await.expect("listed");
         engine.updates_done(&pending.iter().map(|(t, _)| *t).collect::<Vec<_>>()).expect("done");
-        assert!(engine.pending_updates(100).await.expect("listed").is_empty());
+        assert!(engine.pending_updates(UpdateToken(0), 100).await.expect("listed").is_empty());
         tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
     }
 }

@@ -1,0 +1,35 @@
+# What people type. The work is done by the scripts, which say what they do while they do it.
+
+# Outside of the checkout, so that a fresh clone does not compile RocksDB again.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/apus/target
+# Where rustup puts cargo, which a shell that was opened before does not know.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# What `make run` passes on to `apus serve`, and `make bench` to the benchmarks.
+ARGS ?=
+# What `make clean-data` removes.
+DATA ?= data
+
+.PHONY: help run test check bench clean-data
+
+help:
+	@echo "make run         build apus and serve a cloud; ARGS='--listen 127.0.0.1:9000' and the like"
+	@echo "make test        run every test"
+	@echo "make check       what a change must pass before it is sent: format, lints, house rules, licences"
+	@echo "make bench       run the benchmarks"
+	@echo "make clean-data  remove the data directory that apus made here (DATA=$(DATA))"
+
+run:
+	@scripts/run.sh $(ARGS)
+
+test:
+	@scripts/test.sh
+
+check:
+	@scripts/check.sh
+
+bench:
+	@scripts/setup.sh build
+	cargo bench --package benches $(ARGS)
+
+clean-data:
+	@scripts/clean_data.sh '$(DATA)'

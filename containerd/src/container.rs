@@ -1,0 +1,153 @@
+//! The verbs of a container itself.
+
+use crate::account_update::{self, Told};
+use crate::info;
+use crate::server::{Asked, Server};
+use http::{HeaderMap, StatusCode};
+use listing::lifecycle::{DeleteOutcome, Post, PostOutcome, Put, PutOutcome};
+use listing::{Entity, Metadata, ObjectRow, Refusal, Row, answer, render, request};
+use std::sync::Arc;
+use types::{PolicyIndex, Timestamp};
+use wire::{Response, headers};
+
+/// Headers kept beside user and system metadata.
+const SAVED: &[&str] =
+    &["x-container-read", "x-container-write", "x-container-sync-key", "x-container-sync-to"];
+
+fn metadata(asked: &Asked, at: Timestamp) -> Result<Metadata, Refusal> {
+    Ok(request::metadata(&asked.parts.headers, "container", SAVED, at)?)
+}
+
+fn policy_header(policy: PolicyIndex) -> HeaderMap {
+    let mut out = HeaderMap::new();
+    answer::set(&mut out, headers::X_BACKEND_STORAGE_POLICY_INDEX, &policy.to_string());
+    out
+}
+
+/// Creates or refreshes the container: 201 or 202; 409 for another policy, or when it was deleted since.
+pub(crate) async fn put(server: &Server, asked: Asked) -> Result<Response, Refusal> {
+    let from = &asked.parts.headers;
+    let at = request::timestamp(from)?;
+    if from.get("x-backend-record-type").is_some_and(|kind| kind.as_bytes() == b"shard") {
+        return Err(Refusal::NotImplemented("Shard ranges are not implemented by this server."));
+    }
+    let database = server.database(&asked)?;
+    let default = request::policy(from, "x-backend-storage-policy-default")?;
+    let change = Put {
+        at,
+        now: server.clock.now(),
+        policy: request::policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?,
+        default_policy: default.unwrap_or_default(),
+        metadata: metadata(&asked, at)?,
+    };
+    let targets = account_update::targets(from)?;
+    database.check_room().await?;
+    let (hash, names, limits) = (asked.hash, asked.names.clone(), Arc::clone(&server.limits));
+    let outcome =
+        database.write(move |transaction| transaction.put(&hash, &names, &change, &limits)).await?;
+    match outcome {
+        PutOutcome::Stored { entity, created } => {
+            if account_update::tell(server, &asked, targets, &entity).await == Told::NoAccount {
+                return Ok(answer::not_found(HeaderMap::new()));
+            }
+            let status = if created { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+            Ok(answer::bare(status, policy_header(entity.policy)))
+        }
+        PutOutcome::OtherPolicy(policy) => Ok(answer::conflict(policy_header(policy))),
+        // Of containers only the first occurs.
+        PutOutcome::DeletedSince | PutOutcome::RecentlyDeleted => {
+            Ok(answer::conflict(HeaderMap::new()))
+        }
+        PutOutcome::Metadata(error) => Err(error.into()),
+    }
+}
+
+/// Changes metadata: 204, or 404.
+pub(crate) async fn post(server: &Server, asked: Asked) -> Result<Response, Refusal> {
+    if asked.path.object.is_some() {
+        return Err(request::invalid_path(&asked.parts.uri));
+    }
+    let from = &asked.parts.headers;
+    let at = request::timestamp(from)?;
+    let database = server.database(&asked)?;
+    let still = request::flag(from, "x-backend-no-timestamp-update").unwrap_or(false);
+    let change = Post { touch: (!still).then_some(at), metadata: metadata(&asked, at)? };
+    database.check_room().await?;
+    let (hash, limits) = (asked.hash, Arc::clone(&server.limits));
+    let outcome =
+        database.write(move |transaction| transaction.post(&hash, &change, &limits)).await?;
+    match outcome {
+        PostOutcome::Stored(_) => Ok(daemon::empty(StatusCode::NO_CONTENT)),
+        PostOutcome::NotFound(_) => Ok(answer::not_found(HeaderMap::new())),
+        PostOutcome::Metadata(error) => Err(error.into()),
+    }
+}
+
+/// Deletes the container: 204; 404 when there is none; 409 when there are objects in it, or it is newer.
+pub(crate) async fn delete(server: &Server, asked: Asked) -> Result<Response, Refusal> {
+    let at = request::timestamp(&asked.parts.headers)?;
+    let database = server.database(&asked)?;
+    let targets = account_update::targets(&asked.parts.headers)?;
+    let hash = asked.hash;
+    match database.write(move |transaction| transaction.delete(&hash, at)).await? {
+        DeleteOutcome::NotFound(_) => Ok(answer::not_found(HeaderMap::new())),
+        DeleteOutcome::NotEmpty | DeleteOutcome::Stored { deleted: false, .. } => {
+            Ok(answer::conflict(HeaderMap::new()))
+        }
+        DeleteOutcome::Stored { entity, existed, .. } => {
+            let told = account_update::tell(server, &asked, targets, &entity).await;
+            match existed && told != Told::NoAccount {
+                true => Ok(daemon::empty(StatusCode::NO_CONTENT)),
+                false => Ok(answer::not_found(HeaderMap::new())),
+            }
+        }
+    }
+}
+
+/// The container's headers: 204, or 404 with what is known of a deleted one.
+pub(crate) async fn head(server: &Server, asked: Asked) -> Result<Response, Refusal> {
+    let (_, format) = request::listing(&asked.parts, server.limits.container_listing_limit)?;
+    let entity = server.database(&asked)?.entity(asked.hash).await?;
+    match entity.as_ref().filter(|entity| !ObjectRow::is_deleted(entity)) {
+        Some(living) => Ok(answer::head(info::living(living), format)),
+        None => Ok(answer::not_found(info::backend(entity.as_ref()))),
+    }
+}
+
+/// What a GET finds.
+enum Found {
+    Living(Entity, Vec<u8>),
+    Deleted(Option<Entity>),
+}
+
+/// A page of the listing: 200, 204 when it is empty plain text, or 404.
+pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refusal> {
+    let (query, format) = request::listing(&asked.parts, server.limits.container_listing_limit)?;
+    let from = &asked.parts.headers;
+    let asked_policy = request::policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?;
+    let record_type = from.get("x-backend-record-type");
+    let shards = record_type.is_some_and(|kind| kind.as_bytes().eq_ignore_ascii_case(b"shard"));
+    let (hash, name) = (asked.hash, asked.names.container.clone());
+    let read = server.database(&asked)?.read(move |view| {
+        let entity = match view.entity(&hash)? {
+            Some(entity) if !ObjectRow::is_deleted(&entity) => entity,
+            other => return Ok(Found::Deleted(other)),
+        };
+        // No container here is sharded, so the listing of its shards is empty.
+        let policy = asked_policy.unwrap_or(entity.policy);
+        let page = if shards { Vec::new() } else { view.page(&hash, policy, &query)? };
+        let rows = render::container_rows(page);
+        Ok(Found::Living(entity, render::container(&rows, format, &name)))
+    });
+    match read.await? {
+        Found::Deleted(entity) => Ok(answer::not_found(info::backend(entity.as_ref()))),
+        Found::Living(entity, page) => {
+            let mut headers = info::living(&entity);
+            let record_type = if shards { "shard" } else { "object" };
+            answer::set(&mut headers, "x-backend-record-type", record_type);
+            let policy = asked_policy.unwrap_or(entity.policy).to_string();
+            answer::set(&mut headers, "x-backend-record-storage-policy-index", &policy);
+            Ok(answer::page(headers, format, page))
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! All lists of one kind on one device: a RocksDB, read by many, written by one thread.
+//!
+//! Every change goes through the writer, which takes all jobs that wait, runs them one after the other on one
+//! [`Transaction`], writes what they changed as one batch, flushes it to stable media, and only then answers
+//! them all. So each answer promises durability, a flush is shared by whoever came in meanwhile, and no two
+//! changes ever meet: read, merge and write need no lock and totals are exact.
+//!
+//! When a write or its flush fails, nobody knows what is on the medium. The database then answers every
+//! request with [`DatabaseError::Device`] until it is opened anew; it never tries again by itself.
+
+use crate::budget::Budget;
+use crate::entity::Entity;
+use crate::keys;
+use crate::record::Corrupt;
+use crate::row::Row;
+use crate::transaction::{Tokens, Transaction};
+use crate::view::View;
+use crate::writer::{self, Job};
+use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use types::ObjectHash;
+
+/// How much one database takes on.
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// Changes that may wait; more are refused with [`DatabaseError::Busy`].
+    pub queue_max: usize,
+    /// Reads that run at a time.
+    pub readers_max: u32,
+    /// How long a read waits for its turn before it is refused.
+    pub read_wait: Duration,
+    /// Percentage of the disk that only deletions may use.
+    pub reserve_percent: u8,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        DatabaseOptions {
+            queue_max: 4096,
+            readers_max: 16,
+            read_wait: Duration::from_secs(10),
+            reserve_percent: 1,
+        }
+    }
+}
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its directory cannot be made or written.
+    #[error(
+        "the directory {path} cannot be written; it must be on a mounted disk, and belong to this user"
+    )]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Somebody else has it open.
+    #[error("the database {0} is in use by another process; stop that one first")]
+    InUse(PathBuf),
+    /// It was written by a newer version.
+    #[error(
+        "the database {path} has format {found}, which this version cannot read; use a newer one"
+    )]
+    Format {
+        /// Which one.
+        path: PathBuf,
+        /// The format it has.
+        found: u64,
+    },
+    /// It is damaged.
+    #[error(
+        "the database {path} cannot be opened; if its disk is sound, move the directory away and let replication fill it again"
+    )]
+    Damaged {
+        /// Which one.
+        path: PathBuf,
+        /// What was found.
+        source: StoreError,
+    },
+    /// No thread can be started for it.
+    #[error("no thread could be started to write the database {path}")]
+    Thread {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What a job may run into when it reads.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The medium or the database's own structure.
+    #[error("the database cannot be read")]
+    Rocks(#[from] rocksdb::Error),
+    /// A record of ours.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// A row for a list that does not exist.
+    #[error("there is no such list")]
+    NoSuchList,
+}
+
+/// Why a request cannot be served now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DatabaseError {
+    /// Too many wait already; later it may work.
+    #[error("too many requests wait for this device")]
+    Busy,
+    /// The device failed; it needs a person.
+    #[error("this device has failed")]
+    Device,
+    /// The device is as full as it may get.
+    #[error("there is not enough space on this device")]
+    Full,
+    /// The database is being closed.
+    #[error("this server is stopping")]
+    Stopping,
+}
+
+const FORMAT: u64 = 1;
+
+pub(crate) struct Store {
+    pub(crate) db: DB,
+    pub(crate) path: PathBuf,
+    pub(crate) poisoned: AtomicBool,
+    /// Whether only deletions may go on; the writer looks now and then.
+    pub(crate) full: AtomicBool,
+    pub(crate) reserve_percent: u8,
+    /// No report waits under a smaller token, so scans need not pass the remains of those taken.
+    pub(crate) pending_floor: AtomicU64,
+}
+
+/// A handle; clones are of the same database.
+pub struct Database<R>(Arc<Shared<R>>);
+
+impl<R> Clone for Database<R> {
+    fn clone(&self) -> Self {
+        Database(Arc::clone(&self.0))
+    }
+}
+
+struct Shared<R> {
+    /// Taken out when closing, so that files are closed although somebody may still hold a handle.
+    store: RwLock<Option<Arc<Store>>>,
+    readers: Arc<Semaphore>,
+    readers_max: u32,
+    read_wait: Duration,
+    jobs: Mutex<Option<mpsc::Sender<Job<R>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<R> Shared<R> {
+    /// No more jobs; the thread ends after those that wait.
+    fn stop_writer(&self) -> Option<JoinHandle<()>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<R> Drop for Shared<R> {
+    /// Only for a database that nobody closed: a process must not end while RocksDB's files are open.
+    fn drop(&mut self) {
+        if let Some(thread) = self.stop_writer() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<R: Row> Database<R> {
+    /// Opens `<device>/<R::DIRECTORY>`, made if need be. Blocks.
+    pub fn open(
+        device: &Path,
+        budget: &Budget,
+        options: &DatabaseOptions,
+    ) -> Result<Self, OpenError> {
+        let path = device.join(R::DIRECTORY);
+        let db = open_rocks(&path, budget)?;
+        let damaged = |source: StoreError| OpenError::Damaged { path: path.clone(), source };
+        match mark(&db, keys::mark::FORMAT).map_err(damaged)? {
+            Some(FORMAT) => {}
+            Some(found) => return Err(OpenError::Format { path, found }),
+            None => {
+                let format = keys::mark::encode_value(FORMAT);
+                db.put_opt(keys::mark::FORMAT, format, &writer::synced())
+                    .map_err(|error| damaged(error.into()))?;
+            }
+        }
+        let last = mark(&db, keys::mark::TOKEN).map_err(damaged)?.unwrap_or(0);
+        let store = Arc::new(Store {
+            db,
+            path: path.clone(),
+            poisoned: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            reserve_percent: options.reserve_percent,
+            pending_floor: AtomicU64::new(0),
+        });
+        let (jobs, receiver) = mpsc::channel(options.queue_max.max(1));
+        let tokens = Tokens { last, handed_out: last };
+        let thread = writer::spawn(Arc::clone(&store), receiver, tokens)
+            .map_err(|source| OpenError::Thread { path, source })?;
+        Ok(Database(Arc::new(Shared {
+            store: RwLock::new(Some(store)),
+            readers: Arc::new(Semaphore::new(options.readers_max as usize)),
+            readers_max: options.readers_max,
+            read_wait: options.read_wait,
+            jobs: Mutex::new(Some(jobs)),
+            thread: Mutex::new(Some(thread)),
+        })))
+    }
+
+    /// Runs `job` in the writer's thread; what it returns comes back when its changes are durable.
+    pub async fn write<T, F>(&self, job: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Transaction<'_, R>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.store()?;
+        let sender = {
+            let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            jobs.clone().ok_or(DatabaseError::Stopping)?
+        };
+        let (answer, answered) = oneshot::channel();
+        match sender.try_send(Job::new(job, answer)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(DatabaseError::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(DatabaseError::Device),
+        }
+        drop(sender);
+        answered.await.unwrap_or(Err(DatabaseError::Device))
+    }
+
+    /// Refuses when the disk is nearly full. To be asked before whatever makes lists grow.
+    pub async fn check_room(&self) -> Result<(), DatabaseError> {
+        let store = self.store()?;
+        if store.full.load(Ordering::Acquire) {
+            // Lets the writer look again.
+            self.write(|_| Ok(())).await?;
+        }
+        if store.full.load(Ordering::Acquire) { Err(DatabaseError::Full) } else { Ok(()) }
+    }
+
+    /// Runs `read` on one of the blocking threads, on a state that does not change meanwhile.
+    pub async fn read<T, F>(&self, read: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&View<'_, R>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.store()?;
+        let turn = Arc::clone(&self.0.readers).acquire_owned();
+        let turn = tokio::time::timeout(self.0.read_wait, turn).await;
+        let turn = turn.map_err(|_| DatabaseError::Busy)?.map_err(|_| DatabaseError::Stopping)?;
+        let store = self.store()?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = read(&View::new(&store)).map_err(|error| store.log(&error));
+            // Closing waits for all turns, so the database must be let go of before the turn.
+            drop(store);
+            drop(turn);
+            result
+        });
+        reading.await.unwrap_or(Err(DatabaseError::Device))
+    }
+
+    /// The record of an account or a container. From memory, without a detour, when it is there.
+    pub async fn entity(&self, hash: ObjectHash) -> Result<Option<Entity>, DatabaseError> {
+        let store = self.store()?;
+        match store.cached_entity(&hash) {
+            Some(found) => found.map_err(|error| store.log(&error)),
+            None => self.read(move |view| view.entity(&hash)).await,
+        }
+    }
+
+    /// Lists that owe a report, each with the token to acknowledge it by; the longest waiting first.
+    pub async fn pending(&self, limit: usize) -> Result<Vec<(u64, Entity)>, DatabaseError> {
+        let waiting = self.read(move |view| view.waiting(limit)).await?;
+        let Some((last, _)) = waiting.last().copied() else { return Ok(Vec::new()) };
+        // After this answer no change hides behind one of these tokens: it would take a new one. So what is
+        // read below under a token is what an acknowledgement of that token means.
+        self.write(move |transaction| {
+            transaction.hand_out(last);
+            Ok(())
+        })
+        .await?;
+        self.read(move |view| {
+            let mut found = Vec::with_capacity(waiting.len());
+            for (token, hash) in waiting {
+                let entity = view.entity(&hash)?;
+                found.extend(entity.filter(|e| e.pending == Some(token)).map(|e| (token, e)));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// These reports were taken.
+    pub async fn acknowledge(&self, tokens: Vec<u64>) -> Result<(), DatabaseError> {
+        self.write(move |transaction| {
+            tokens.into_iter().try_for_each(|token| transaction.acknowledge(token))
+        })
+        .await
+    }
+
+    /// Waits for the writer to end its queue and for readers to end, takes no more, and closes the files.
+    pub async fn close(&self) {
+        let thread = self.0.stop_writer();
+        if let Some(thread) = thread {
+            // A writer that panicked has said so; there is nothing left to close.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        self.0.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Once all turns are free, nobody reads any more.
+        if let Ok(all) = self.0.readers.acquire_many(self.0.readers_max).await {
+            self.0.readers.close();
+            drop(all);
+        }
+    }
+
+    fn store(&self) -> Result<Arc<Store>, DatabaseError> {
+        let store = self.0.store.read().unwrap_or_else(PoisonError::into_inner);
+        let store = store.as_ref().ok_or(DatabaseError::Stopping)?;
+        match store.poisoned.load(Ordering::Acquire) {
+            true => Err(DatabaseError::Device),
+            false => Ok(Arc::clone(store)),
+        }
+    }
+}
+
+impl Store {
+    /// Looks how much room there is. Blocks.
+    pub(crate) fn measure_room(&self) {
+        let full = rustix::fs::statvfs(&self.path).is_ok_and(|disk| {
+            let free = u128::from(disk.f_bavail) * 100;
+            free < u128::from(disk.f_blocks) * u128::from(self.reserve_percent)
+        });
+        self.full.store(full, Ordering::Release);
+    }
+
+    /// Logs what a client need not know, and says what it must.
+    pub(crate) fn log(&self, error: &StoreError) -> DatabaseError {
+        let error = daemon::telemetry::chain(error);
+        tracing::error!(path = %self.path.display(), error, "a list could not be read");
+        DatabaseError::Device
+    }
+
+    /// `None` when only the medium knows.
+    fn cached_entity(&self, hash: &ObjectHash) -> Option<Result<Option<Entity>, StoreError>> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        match self.db.get_pinned_opt(keys::entity::encode(hash), &options) {
+            Ok(found) => {
+                let entity = found.map(|value| Entity::decode(&value)).transpose();
+                Some(entity.map_err(StoreError::from))
+            }
+            Err(error) if error.kind() == ErrorKind::Incomplete => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Who owes a report, by token.
+    pub(crate) fn waiting(&self, limit: usize) -> Result<Vec<(u64, ObjectHash)>, StoreError> {
+        let floor = self.pending_floor.load(Ordering::Acquire);
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(keys::successor(b"p").unwrap_or_default());
+        let start = keys::pending::encode(floor);
+        let mut found = Vec::new();
+        for item in self.db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options) {
+            if found.len() >= limit {
+                break;
+            }
+            let (key, value) = item?;
+            found.push((keys::pending::decode(&key)?, keys::pending::decode_value(&value)?));
+        }
+        if let Some((first, _)) = found.first() {
+            // Tokens only grow, so nothing will ever wait below the first.
+            self.pending_floor.fetch_max(*first, Ordering::AcqRel);
+        }
+        Ok(found)
+    }
+}
+
+fn open_rocks(path: &Path, budget: &Budget) -> Result<DB, OpenError> {
+    let directory = |source| OpenError::Directory { path: path.to_owned(), source };
+    std::fs::create_dir_all(path).map_err(directory)?;
+    DB::open(&budget.options(), path).map_err(|error| {
+        let text = error.to_string();
+        // RocksDB has no kind for it.
+        if text.contains("lock hold by current process") || text.contains("While lock file") {
+            return OpenError::InUse(path.to_owned());
+        }
+        if text.contains("Permission denied") || text.contains("Read-only file system") {
+            return directory(std::io::Error::other(text));
+        }
+        OpenError::Damaged { path: path.to_owned(), source: error.into() }
+    })
+}
+
+fn mark(db: &DB, key: &[u8]) -> Result<Option<u64>, StoreError> {
+    let found = db.get_pinned(key)?;
+    Ok(found.map(|value| keys::mark::decode_value(&value)).transpose()?)
+}
+
+#[cfg(test)]
+impl<R: Row> Database<R> {
+    /// As after a failed write.
+    pub(crate) fn poison(&self) {
+        self.store().expect("open").poisoned.store(true, Ordering::Release);
+    }
+
+    /// The names in all logs.
+    pub(crate) fn log_names(&self) -> std::collections::BTreeSet<String> {
+        let store = self.store().expect("open");
+        let entries = store.db.iterator(IteratorMode::From(b"l", Direction::Forward));
+        let mut names = Vec::new();
+        for (key, value) in entries.map(|entry| entry.expect("read")) {
+            if keys::log::decode(&key).is_err() {
+                break;
+            }
+            names.push(keys::log::decode_value(&value).expect("an entry").1.to_owned());
+        }
+        let unique: std::collections::BTreeSet<_> = names.iter().cloned().collect();
+        assert_eq!(unique.len(), names.len(), "one entry per row");
+        unique
+    }
+}
+
+#[cfg(test)]
+#[path = "database_tests.rs"]
+mod tests;

@@ -1,0 +1,290 @@
+//! Pages as text, JSON and XML (Swift: common/middleware/listing_formats.py).
+//!
+//! XML 1.0 has no way to write most control characters, which names may hold; they show as U+FFFD there, so
+//! that the document stays readable. JSON and text show every name as it is.
+
+use crate::container_row::ContainerRow as ListedContainer;
+use crate::object_row::ObjectRow;
+use crate::page::Item;
+use wire::{AccountRow, ContainerRow};
+
+/// The form of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A name per line.
+    Plain,
+    /// An array of objects.
+    Json,
+    /// XML as `application/xml`.
+    Xml,
+    /// XML as `text/xml`.
+    TextXml,
+}
+
+impl Format {
+    /// All, in the order of preference.
+    pub const ALL: [Format; 4] = [Format::Plain, Format::Json, Format::Xml, Format::TextXml];
+
+    /// The one that `format=` names; unknown ones mean plain.
+    pub fn of_query(name: &str) -> Self {
+        match name.to_ascii_lowercase().as_str() {
+            "json" => Format::Json,
+            "xml" => Format::Xml,
+            _ => Format::Plain,
+        }
+    }
+
+    /// Its media type.
+    pub fn mime(self) -> &'static str {
+        match self {
+            Format::Plain => "text/plain",
+            Format::Json => "application/json",
+            Format::Xml => "application/xml",
+            Format::TextXml => "text/xml",
+        }
+    }
+
+    /// Its Content-Type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Plain => "text/plain; charset=utf-8",
+            Format::Json => "application/json; charset=utf-8",
+            Format::Xml => "application/xml; charset=utf-8",
+            Format::TextXml => "text/xml; charset=utf-8",
+        }
+    }
+}
+
+/// The rows of a container's page as the wire has them.
+pub fn container_rows(page: Vec<Item<ObjectRow>>) -> Vec<ContainerRow> {
+    let row = |item: Item<ObjectRow>| match item {
+        Item::Subdir(subdir) => ContainerRow::Subdir { subdir },
+        Item::Row(name, row) => ContainerRow::Object {
+            name,
+            bytes: row.listed_size(),
+            last_modified: row.meta.isoformat(),
+            hash: row.etag,
+            content_type: row.content_type,
+        },
+    };
+    page.into_iter().map(row).collect()
+}
+
+/// The rows of an account's page as the wire has them.
+pub fn account_rows(page: Vec<Item<ListedContainer>>) -> Vec<AccountRow> {
+    let row = |item: Item<ListedContainer>| match item {
+        Item::Subdir(subdir) => AccountRow::Subdir { subdir },
+        Item::Row(name, row) => AccountRow::Container {
+            name,
+            count: row.object_count,
+            bytes: row.bytes_used,
+            last_modified: row.put_timestamp.isoformat(),
+        },
+    };
+    page.into_iter().map(row).collect()
+}
+
+/// A container's page.
+pub fn container(rows: &[ContainerRow], format: Format, container: &str) -> Vec<u8> {
+    match format {
+        Format::Plain => plain(rows.iter().map(|row| match row {
+            ContainerRow::Subdir { subdir } => subdir.as_str(),
+            ContainerRow::Object { name, .. } => name.as_str(),
+        })),
+        Format::Json => json(rows),
+        Format::Xml | Format::TextXml => container_xml(rows, container).into_bytes(),
+    }
+}
+
+/// An account's page.
+pub fn account(rows: &[AccountRow], format: Format, account: &str) -> Vec<u8> {
+    match format {
+        Format::Plain => plain(rows.iter().map(|row| match row {
+            AccountRow::Subdir { subdir } => subdir.as_str(),
+            AccountRow::Container { name, .. } => name.as_str(),
+        })),
+        Format::Json => json(rows),
+        Format::Xml | Format::TextXml => account_xml(rows, account).into_bytes(),
+    }
+}
+
+fn plain<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for name in names {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'\n');
+    }
+    out
+}
+
+fn json<T: serde::Serialize>(rows: &[T]) -> Vec<u8> {
+    // Strings and numbers into memory: there is nothing that could fail.
+    serde_json::to_vec(rows).unwrap_or_default()
+}
+
+const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+fn container_xml(rows: &[ContainerRow], container: &str) -> String {
+    let mut out = String::with_capacity(64 + rows.len() * 256);
+    out.push_str(DECLARATION);
+    if !open(&mut out, "container", container, rows.is_empty()) {
+        return out;
+    }
+    for row in rows {
+        match row {
+            ContainerRow::Subdir { subdir } => {
+                open(&mut out, "subdir", subdir, false);
+                element(&mut out, "name", subdir);
+                out.push_str("</subdir>");
+            }
+            ContainerRow::Object { name, hash, bytes, content_type, last_modified } => {
+                out.push_str("<object>");
+                element(&mut out, "name", name);
+                element(&mut out, "hash", hash);
+                element(&mut out, "bytes", &bytes.to_string());
+                element(&mut out, "content_type", content_type);
+                element(&mut out, "last_modified", last_modified);
+                out.push_str("</object>");
+            }
+        }
+    }
+    out.push_str("</container>");
+    out
+}
+
+fn account_xml(rows: &[AccountRow], account: &str) -> String {
+    let mut out = String::with_capacity(64 + rows.len() * 192);
+    out.push_str(DECLARATION);
+    open(&mut out, "account", account, false);
+    out.push('\n');
+    for row in rows {
+        match row {
+            AccountRow::Subdir { subdir } => {
+                open(&mut out, "subdir", subdir, true);
+            }
+            AccountRow::Container { name, count, bytes, last_modified } => {
+                out.push_str("<container>");
+                element(&mut out, "name", name);
+                element(&mut out, "count", &count.to_string());
+                element(&mut out, "bytes", &bytes.to_string());
+                element(&mut out, "last_modified", last_modified);
+                out.push_str("</container>");
+            }
+        }
+        out.push('\n');
+    }
+    out.push_str("</account>");
+    out
+}
+
+/// `<tag name="…">`, or `<tag name="…" />`. Says whether it is open.
+fn open(out: &mut String, tag: &str, name: &str, empty: bool) -> bool {
+    out.extend(["<", tag, " name=\""]);
+    escape(out, name, true);
+    out.push_str(if empty { "\" />" } else { "\">" });
+    !empty
+}
+
+fn element(out: &mut String, tag: &str, text: &str) {
+    if text.is_empty() {
+        out.extend(["<", tag, " />"]);
+        return;
+    }
+    out.extend(["<", tag, ">"]);
+    escape(out, text, false);
+    out.extend(["</", tag, ">"]);
+}
+
+fn escape(out: &mut String, text: &str, attribute: bool) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' if attribute => out.push_str("&quot;"),
+            '\n' if attribute => out.push_str("&#10;"),
+            '\t' if attribute => out.push_str("&#09;"),
+            // A reader would take it for a line feed.
+            '\r' => out.push_str("&#13;"),
+            '\n' | '\t' => out.push(c),
+            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            _ => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str) -> ContainerRow {
+        ContainerRow::Object {
+            name: name.into(),
+            hash: "d41d8cd98f00b204e9800998ecf8427e".into(),
+            bytes: 3,
+            content_type: String::new(),
+            last_modified: "2014-06-11T05:31:17.041880".into(),
+        }
+    }
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn containers_in_all_forms() {
+        let rows = [object("a<\"&\u{1}\r\n"), ContainerRow::Subdir { subdir: "s\"/".into() }];
+        let plain = container(&rows, Format::Plain, "c");
+        assert_eq!(text(plain), "a<\"&\u{1}\r\n\ns\"/\n");
+        let json = text(container(&rows, Format::Json, "c"));
+        assert_eq!(
+            json,
+            "[{\"name\":\"a<\\\"&\\u0001\\r\\n\",\"hash\":\"d41d8cd98f00b204e9800998ecf8427e\",\"bytes\":3,\
+             \"content_type\":\"\",\"last_modified\":\"2014-06-11T05:31:17.041880\"},{\"subdir\":\"s\\\"/\"}]"
+        );
+        let xml = text(container(&rows, Format::Xml, "c\n"));
+        assert_eq!(
+            xml,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"c&#10;\"><object>\
+             <name>a&lt;\"&amp;\u{fffd}&#13;\n</name><hash>d41d8cd98f00b204e9800998ecf8427e</hash>\
+             <bytes>3</bytes><content_type /><last_modified>2014-06-11T05:31:17.041880</last_modified>\
+             </object><subdir name=\"s&quot;/\"><name>s\"/</name></subdir></container>"
+        );
+        let empty = text(container(&[], Format::TextXml, "c"));
+        assert_eq!(empty, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"c\" />");
+        assert_eq!(text(container(&[], Format::Json, "c")), "[]");
+        assert_eq!(text(container(&[], Format::Plain, "c")), "");
+    }
+
+    #[test]
+    fn accounts_in_all_forms() {
+        let rows = [
+            AccountRow::Container {
+                name: "ü".into(),
+                count: 1,
+                bytes: 2,
+                last_modified: "2014-06-11T05:31:17.041880".into(),
+            },
+            AccountRow::Subdir { subdir: "s-".into() },
+        ];
+        let xml = text(account(&rows, Format::Xml, "a"));
+        assert_eq!(
+            xml,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"a\">\n<container><name>ü</name>\
+             <count>1</count><bytes>2</bytes><last_modified>2014-06-11T05:31:17.041880</last_modified>\
+             </container>\n<subdir name=\"s-\" />\n</account>"
+        );
+        let json = text(account(&rows, Format::Json, "a"));
+        assert_eq!(
+            json,
+            "[{\"name\":\"ü\",\"count\":1,\"bytes\":2,\"last_modified\":\"2014-06-11T05:31:17.041880\"},\
+             {\"subdir\":\"s-\"}]"
+        );
+        assert_eq!(text(account(&rows, Format::Plain, "a")), "ü\ns-\n");
+        let empty = text(account(&[], Format::Xml, "a"));
+        assert_eq!(
+            empty,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"a\">\n</account>"
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! What an operator can set about the front door. The names follow Swift's `proxy-server.conf`.
+
+use serde::Deserialize;
+use std::time::Duration;
+use types::{Limits, PolicyIndex};
+
+/// In which order the primaries of a partition are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SortingMethod {
+    /// Those in this process first, then the others, each group in random order.
+    #[default]
+    Shuffle,
+    /// As the ring lists them; for tests and for tracing a fault.
+    Ring,
+}
+
+/// A named storage policy.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// What clients call it in `X-Storage-Policy`.
+    pub name: String,
+    /// Its number on storage nodes.
+    pub index: PolicyIndex,
+}
+
+/// Settings of the proxy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How long a storage node may take to answer, or to take or give the next piece of a body.
+    pub node_timeout_ms: u64,
+    /// The same for reads of objects, after which another replica is tried.
+    pub recoverable_node_timeout_ms: u64,
+    /// How long a client may take to send the next piece of a body.
+    pub client_timeout_ms: u64,
+    /// How long replicas beyond the quorum are waited for.
+    pub post_quorum_timeout_ms: u64,
+    /// Whether the first write to an account makes it.
+    pub account_autocreate: bool,
+    /// Whether reseller admins may PUT and DELETE accounts.
+    pub allow_account_management: bool,
+    /// How many nodes a request may try, as a multiple of the replicas.
+    pub request_node_count_per_replica: u32,
+    /// How many answers "not here, and nothing known of a deletion" of primaries are not believed, because a
+    /// rebalance may have given the partition to a node that does not have it yet.
+    pub rebalance_missing_suppression_count: u32,
+    /// How long a container is believed to exist as last seen, in seconds.
+    pub recheck_container_existence_s: u64,
+    /// How long an account is believed to exist, in seconds.
+    pub recheck_account_existence_s: u64,
+    /// How many containers, and how many accounts, are remembered at most.
+    pub info_cache_entries_max: u32,
+    /// A node with more errors than this …
+    pub error_suppression_limit: u32,
+    /// … none of them longer ago than this, in seconds, is tried last.
+    pub error_suppression_interval_s: u64,
+    /// The order in which replicas are asked.
+    pub sorting_method: SortingMethod,
+    /// What may stand first in a path.
+    pub valid_api_versions: Vec<String>,
+    /// Whether `/info` tells anything.
+    pub expose_info: bool,
+    /// The storage policies; the first is the default.
+    pub policies: Vec<Policy>,
+    /// The cluster's limits; they belong to the whole cluster and are filled in by whoever starts the proxy.
+    #[serde(skip)]
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            node_timeout_ms: 10_000,
+            recoverable_node_timeout_ms: 10_000,
+            client_timeout_ms: 60_000,
+            post_quorum_timeout_ms: 500,
+            account_autocreate: true,
+            allow_account_management: false,
+            request_node_count_per_replica: 2,
+            rebalance_missing_suppression_count: 1,
+            recheck_container_existence_s: 60,
+            recheck_account_existence_s: 60,
+            info_cache_entries_max: 65_536,
+            error_suppression_limit: 10,
+            error_suppression_interval_s: 60,
+            sorting_method: SortingMethod::default(),
+            valid_api_versions: vec!["v1".to_owned(), "v1.0".to_owned()],
+            expose_info: true,
+            policies: vec![Policy { name: "Policy-0".to_owned(), index: PolicyIndex(0) }],
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why the proxy does not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// A setting that cannot work.
+    #[error("the proxy's setting {key} cannot be used: {why}")]
+    Setting {
+        /// Which.
+        key: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A ring without devices.
+    #[error("the {0} ring has no devices, so nothing can be stored")]
+    EmptyRing(&'static str),
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let positive = [
+            ("node_timeout_ms", self.node_timeout_ms),
+            ("recoverable_node_timeout_ms", self.recoverable_node_timeout_ms),
+            ("client_timeout_ms", self.client_timeout_ms),
+            ("request_node_count_per_replica", u64::from(self.request_node_count_per_replica)),
+        ];
+        for (key, value) in positive {
+            if value == 0 {
+                return Err(StartError::Setting { key, why: "it must be above zero" });
+            }
+        }
+        if self.valid_api_versions.is_empty() {
+            let why = "without a version no path is valid";
+            return Err(StartError::Setting { key: "valid_api_versions", why });
+        }
+        match self.policies.as_slice() {
+            [only] if only.index == PolicyIndex(0) => Ok(()),
+            _ => Err(StartError::Setting {
+                key: "policies",
+                why: "this version has one object ring, so exactly one policy, of index 0",
+            }),
+        }
+    }
+
+    pub(crate) fn node_timeout(&self) -> Duration {
+        Duration::from_millis(self.node_timeout_ms)
+    }
+
+    pub(crate) fn recoverable_node_timeout(&self) -> Duration {
+        Duration::from_millis(self.recoverable_node_timeout_ms)
+    }
+
+    pub(crate) fn client_timeout(&self) -> Duration {
+        Duration::from_millis(self.client_timeout_ms)
+    }
+
+    pub(crate) fn post_quorum_timeout(&self) -> Duration {
+        Duration::from_millis(self.post_quorum_timeout_ms)
+    }
+
+    pub(crate) fn policy_name(&self, index: PolicyIndex) -> Option<&str> {
+        self.policies.iter().find(|policy| policy.index == index).map(|policy| policy.name.as_str())
+    }
+
+    /// Names of policies are compared without regard to case, as in Swift.
+    pub(crate) fn policy_index(&self, name: &str) -> Option<PolicyIndex> {
+        let found = self.policies.iter().find(|policy| policy.name.eq_ignore_ascii_case(name));
+        found.map(|policy| policy.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_start_and_nonsense_does_not() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let broken = [
+            Config { node_timeout_ms: 0, ..Config::default() },
+            Config { valid_api_versions: vec![], ..Config::default() },
+            Config { policies: vec![], ..Config::default() },
+        ];
+        for config in broken {
+            assert!(matches!(config.check(), Err(StartError::Setting { .. })), "{config:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_settings_are_refused_and_missing_ones_have_defaults() {
+        let read = |text: &str| serde_json::from_str::<Config>(text);
+        let config = read(r#"{"node_timeout_ms": 5, "sorting_method": "ring"}"#).expect("valid");
+        assert_eq!((config.node_timeout_ms, config.client_timeout_ms), (5, 60_000));
+        assert_eq!(config.sorting_method, SortingMethod::Ring);
+        assert!(read(r#"{"node_timeout": 5}"#).is_err());
+        assert!(read(r#"{"limits": {}}"#).is_err(), "limits belong to the cluster");
+    }
+
+    #[test]
+    fn policies_have_names() {
+        let config = Config::default();
+        assert_eq!(config.policy_index("policy-0"), Some(PolicyIndex(0)));
+        assert_eq!(config.policy_index("gold"), None);
+        assert_eq!(config.policy_name(PolicyIndex(0)), Some("Policy-0"));
+    }
+}

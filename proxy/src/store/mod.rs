@@ -1,0 +1,114 @@
+//! One meaning for put, get and list: quorum over the ring. Knows nothing of the faces that clients see.
+//!
+//! - [`Store::read`] chooses the replica to read from (`read`), and keeps reading when it breaks off (`resume`).
+//! - [`Store::put_object`] writes bytes (`put`, one `lane` for each replica of a large body).
+//! - Everything else is the same small request to all replicas (`fanout`) in `account`, `container`, `object`.
+//! - [`Store::container_info`] and [`Store::account_info`] remember for a while what is asked all the time.
+//!
+//! The words are Swift's backend API: headers given here reach storage nodes as they are, so a face passes only
+//! what clients may say.
+
+mod account;
+mod body;
+mod call;
+mod container;
+mod entity;
+mod fanout;
+mod info;
+mod lane;
+mod object;
+mod peers;
+mod put;
+mod read;
+mod resume;
+
+pub use call::Answer;
+pub use entity::{Entity, Level};
+pub use info::{AccountInfo, ContainerInfo};
+pub use put::{ObjectPut, PutError, Stored};
+pub use read::Read;
+
+use daemon::Env;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use types::HashPaths;
+
+use crate::Rings;
+use crate::config::{Config, StartError};
+use entity::Place;
+use info::{InfoCache, Infos};
+use peers::RingSide;
+
+/// No quorum of storage nodes could be had; trying again later may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too few storage nodes could serve the request")]
+pub struct Unavailable;
+
+/// Requests that may go on after their quorum, in all.
+const STRAGGLERS_MAX: usize = 1024;
+
+/// The cluster, seen from the front door.
+pub struct Store {
+    pub(crate) env: Env,
+    pub(crate) config: Arc<Config>,
+    hash_paths: HashPaths,
+    accounts: Arc<RingSide>,
+    containers: Arc<RingSide>,
+    objects: Arc<RingSide>,
+    infos: Infos,
+    background: Arc<Semaphore>,
+}
+
+impl Store {
+    /// Over three rings.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        env: Env,
+        rings: Rings,
+        hash_paths: HashPaths,
+    ) -> Result<Self, StartError> {
+        let side = |ring: Arc<ring_builder::Ring>, name| {
+            if ring.replica_count() == 0 || ring.devices().next().is_none() {
+                return Err(StartError::EmptyRing(name));
+            }
+            Ok(Arc::new(RingSide::new(ring, &config, env.client.clone())))
+        };
+        let entries = config.info_cache_entries_max;
+        let infos = Infos {
+            accounts: InfoCache::new(
+                entries,
+                Duration::from_secs(config.recheck_account_existence_s),
+            ),
+            containers: InfoCache::new(
+                entries,
+                Duration::from_secs(config.recheck_container_existence_s),
+            ),
+        };
+        Ok(Store {
+            accounts: side(rings.account, "account")?,
+            containers: side(rings.container, "container")?,
+            objects: side(rings.object, "object")?,
+            infos,
+            background: Arc::new(Semaphore::new(STRAGGLERS_MAX)),
+            hash_paths,
+            config,
+            env,
+        })
+    }
+
+    pub(crate) fn place(&self, entity: &Entity) -> Place {
+        let side = match entity.level() {
+            Level::Account => &self.accounts,
+            Level::Container => &self.containers,
+            Level::Object => &self.objects,
+        };
+        entity.place(side, &self.hash_paths)
+    }
+
+    /// Waits until nothing goes on in the background any more.
+    pub(crate) async fn drain(&self) {
+        let all = u32::try_from(STRAGGLERS_MAX).unwrap_or(u32::MAX);
+        let _ = self.background.acquire_many(all).await;
+    }
+}

@@ -1,0 +1,129 @@
+//! Requests to accounts.
+
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode};
+use wire::{Body, Response};
+
+use super::error::Refusal;
+use super::listing::{self, Format, Wanted};
+use super::{Call, Face, constraints, relay};
+use crate::auth::Granted;
+use crate::store::AccountInfo;
+
+const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
+const ALLOW_MANAGED: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
+
+impl Face {
+    pub(super) async fn account(&self, call: Call) -> Result<Response, Refusal> {
+        let managed = self.config.allow_account_management;
+        let allow = if managed { ALLOW_MANAGED } else { ALLOW };
+        match call.method.as_str() {
+            "OPTIONS" => return Self::options(&call, allow),
+            "GET" | "HEAD" | "POST" => {}
+            "PUT" | "DELETE" if managed => {}
+            _ => return Err(Refusal::MethodNotAllowed(allow)),
+        }
+        let granted = call.authorize(None)?;
+        let name = call.entity.account.as_str();
+        constraints::check_name("Account", name, self.config.limits.max_account_name_length)?;
+        match call.method.as_str() {
+            "GET" | "HEAD" => self.list_account(&call, granted).await,
+            "DELETE" => self.delete_account(&call).await,
+            _ => self.write_account(&call).await,
+        }
+    }
+
+    async fn list_account(&self, call: &Call, granted: Granted) -> Result<Response, Refusal> {
+        let wanted = listing::wanted(&call.query, &call.headers)?;
+        let limit = self.config.limits.account_listing_limit;
+        let query = listing::backend_query(&call.query, wanted.format, limit)?;
+        let is_head = call.method == Method::HEAD;
+        let response = self.store.read(&call.entity, call.read(Some(query), &[])).await?;
+        match AccountInfo::of(response.status(), response.headers()) {
+            Some(AccountInfo::Deleted) => Err(Refusal::Status(StatusCode::GONE)),
+            Some(AccountInfo::Missing) if self.config.account_autocreate => {
+                Ok(self.virgin_account(call, &wanted))
+            }
+            _ => Ok(relay::listing(response, &wanted, granted, &self.config, is_head)),
+        }
+    }
+
+    /// An account that the first write will make looks like an empty one until then.
+    fn virgin_account(&self, call: &Call, wanted: &Wanted) -> Response {
+        let body = match wanted.format {
+            Format::Plain => String::new(),
+            Format::Json => "[]".to_owned(),
+            Format::Xml | Format::TextXml => empty_xml(call.entity.account.as_str()),
+        };
+        let empty = body.is_empty() || call.method == Method::HEAD;
+        let mut response = Response::new(if empty { Body::empty() } else { Body::from(body) });
+        if empty {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+        }
+        let headers = response.headers_mut();
+        let zeros = ["x-account-container-count", "x-account-object-count", "x-account-bytes-used"];
+        for name in zeros {
+            headers.insert(name, HeaderValue::from_static("0"));
+        }
+        if let Ok(now) = HeaderValue::try_from(self.store.env.clock.now().normal()) {
+            headers.insert("x-timestamp", now);
+        }
+        if wanted.varies {
+            headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        }
+        headers.insert(header::CONTENT_TYPE, wanted.format.content_type());
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        response
+    }
+
+    async fn write_account(&self, call: &Call) -> Result<Response, Refusal> {
+        constraints::check_metadata(&call.headers, "x-account-meta-", &self.config.limits)?;
+        let metadata = call.metadata("account", &[]);
+        let write =
+            || self.store.write_account(&call.entity, call.method.clone(), metadata.clone());
+        let mut answer = write().await?;
+        let virgin = call.method == Method::POST
+            && AccountInfo::of(answer.status, &answer.headers) == Some(AccountInfo::Missing)
+            && self.config.account_autocreate;
+        if virgin {
+            self.store.autocreate_account(&call.entity, &call.trans_id).await?;
+            answer = write().await?;
+        }
+        Ok(relay::written(answer))
+    }
+
+    async fn delete_account(&self, call: &Call) -> Result<Response, Refusal> {
+        // Somebody who meant a bulk deletion must not lose the account over a typing error.
+        if !call.query.is_empty() {
+            return Err(Refusal::Status(StatusCode::BAD_REQUEST));
+        }
+        let headers = call.backend_headers();
+        Ok(relay::written(self.store.write_account(&call.entity, Method::DELETE, headers).await?))
+    }
+}
+
+fn empty_xml(account: &str) -> String {
+    let mut name = String::with_capacity(account.len());
+    for c in account.chars() {
+        match c {
+            '&' => name.push_str("&amp;"),
+            '<' => name.push_str("&lt;"),
+            '>' => name.push_str("&gt;"),
+            '"' => name.push_str("&quot;"),
+            c if c < ' ' => name.push_str(&format!("&#{};", u32::from(c))),
+            c => name.push(c),
+        }
+    }
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"{name}\">\n</account>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_do_not_break_out_of_xml() {
+        let xml = empty_xml("a\"><b&\n");
+        assert!(xml.contains("name=\"a&quot;&gt;&lt;b&amp;&#10;\""), "{xml}");
+    }
+}

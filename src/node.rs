@@ -1,0 +1,349 @@
+//! A node: its services started in order, reachable in process and, where wanted, on sockets.
+
+use crate::config::NodeConfig;
+use crate::openrc::{self, FirstUser};
+use crate::rings::Rings;
+use crate::secrets::{Secrets, swift_conf};
+use anyhow::{Context, ensure};
+use axum::routing;
+use daemon::{DataLock, Env, Running, ServeOptions, Shutdown, SystemClock, telemetry};
+use identity::TempAuth;
+use ring_builder::Ring;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use types::HashPaths;
+use wire::{Endpoint, NodeClient, Service};
+
+/// How often histograms are put in order.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// What a process runs of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything, calling each other in process.
+    All,
+    /// The front door.
+    Proxy,
+    /// Object bytes.
+    Objectd,
+    /// Listings of objects.
+    Containerd,
+    /// Listings of containers.
+    Accountd,
+    /// Background work.
+    Replicator,
+    /// Users and tokens.
+    Identity,
+}
+
+/// What runs, and in which order it was started.
+pub struct Node {
+    shutdown: Shutdown,
+    servers: Vec<JoinHandle<()>>,
+    running: Vec<Running>,
+    client: NodeClient,
+    local: Vec<Endpoint>,
+    address: Option<SocketAddr>,
+    banner: String,
+    _lock: DataLock,
+}
+
+impl Node {
+    /// Starts a part of a node. Afterwards it answers.
+    pub async fn start(mut config: NodeConfig, part: Part) -> anyhow::Result<Node> {
+        let several = config.cluster.nodes.len() > 1;
+        let lock_dir = match part {
+            Part::All => config.data.clone(),
+            part => config.data.join("run").join(format!("{part:?}").to_lowercase()),
+        };
+        let lock = DataLock::take(&lock_dir)?;
+        let (hash_paths, user) = settle_secrets(&mut config, several)?;
+        let rings = Rings::of(&config)?;
+        let shutdown = Shutdown::default();
+        let connect = Duration::from_millis(config.cluster.connect_timeout_ms);
+        let client = NodeClient::new(connect);
+        let clock = Arc::new(SystemClock::default());
+        let env = Env { clock, client: client.clone(), shutdown: shutdown.clone() };
+        let mut node = Node {
+            shutdown,
+            servers: Vec::new(),
+            running: Vec::new(),
+            client,
+            local: Vec::new(),
+            address: None,
+            banner: String::new(),
+            _lock: lock,
+        };
+        let started = node.start_part(&config, part, &env, &rings, &hash_paths, several).await;
+        if let Err(error) = started {
+            node.stop().await;
+            return Err(error);
+        }
+        if let (Some(address), Some(user)) = (node.address, user) {
+            openrc::write(&config.data, address, &user).context("openrc cannot be written")?;
+        }
+        if let Some(address) = node.address {
+            let devices =
+                own_devices(&rings.object, config.backend.address, config.backend.object_port);
+            let replicas = rings.object.replica_count();
+            node.banner = openrc::banner(&config.data, address, devices.len(), replicas);
+        }
+        Ok(node)
+    }
+
+    async fn start_part(
+        &mut self,
+        config: &NodeConfig,
+        part: Part,
+        env: &Env,
+        rings: &Rings,
+        hash_paths: &HashPaths,
+        several: bool,
+    ) -> anyhow::Result<()> {
+        let all = part == Part::All;
+        let sockets = !all || config.backend.serve || several;
+        self.start_storage(config, part, env, rings, hash_paths, sockets).await?;
+        if all || part == Part::Replicator {
+            let backend = &config.backend;
+            let here = |ring: &Ring, port: u16| {
+                let endpoint = Endpoint::new(backend.address.to_string(), port);
+                let devices = own_devices(ring, backend.address, port);
+                devices.into_iter().map(|device| (endpoint.clone(), device)).collect::<Vec<_>>()
+            };
+            let local = replicator::LocalNodes {
+                object: here(&rings.object, backend.object_port),
+                container: here(&rings.container, backend.container_port),
+            };
+            let (accounts, containers) = (Arc::clone(&rings.account), Arc::clone(&rings.container));
+            let (config, paths) = (config.replicator.clone(), hash_paths.clone());
+            let running =
+                replicator::start(config, env.clone(), local, accounts, containers, paths)?;
+            self.running.push(running);
+        }
+        if all || part == Part::Proxy || part == Part::Identity {
+            self.start_front(config, part, env, rings, hash_paths).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_storage(
+        &mut self,
+        config: &NodeConfig,
+        part: Part,
+        env: &Env,
+        rings: &Rings,
+        hash_paths: &HashPaths,
+        sockets: bool,
+    ) -> anyhow::Result<()> {
+        let all = part == Part::All;
+        let backend = &config.backend;
+        let devices_dir = config.data.join("devices");
+        let devices = |ring: &Ring, port| own_devices(ring, backend.address, port);
+        if all || part == Part::Accountd {
+            let port = backend.account_port;
+            let config = accountd::Config {
+                devices_dir: devices_dir.clone(),
+                devices: devices(&rings.account, port),
+                hash_paths: hash_paths.clone(),
+                limits: config.limits.clone(),
+                ..config.accountd.clone()
+            };
+            let running = accountd::start(config, env.clone()).await?;
+            self.adopt(running, backend.address, port, sockets).await?;
+        }
+        if all || part == Part::Containerd {
+            let port = backend.container_port;
+            let config = containerd::Config {
+                devices_dir: devices_dir.clone(),
+                devices: devices(&rings.container, port),
+                hash_paths: hash_paths.clone(),
+                limits: config.limits.clone(),
+                ..config.containerd.clone()
+            };
+            let running = containerd::start(config, env.clone()).await?;
+            self.adopt(running, backend.address, port, sockets).await?;
+        }
+        if all || part == Part::Objectd {
+            let port = backend.object_port;
+            let config = objectd::Config {
+                devices_dir: devices_dir.clone(),
+                devices: devices(&rings.object, port),
+                hash_paths: hash_paths.clone(),
+                max_file_size: config.limits.max_file_size,
+                ..config.objectd.clone()
+            };
+            let running = objectd::start(config, env.clone()).await?;
+            self.adopt(running, backend.address, port, sockets).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets a storage service be called in process, and by others where wanted.
+    async fn adopt(
+        &mut self,
+        running: Running,
+        address: IpAddr,
+        port: u16,
+        socket: bool,
+    ) -> anyhow::Result<()> {
+        let endpoint = Endpoint::new(address.to_string(), port);
+        self.client.register(endpoint.clone(), running.service());
+        self.local.push(endpoint);
+        if socket {
+            self.listen(SocketAddr::new(address, port), running.service()).await?;
+        }
+        self.running.push(running);
+        Ok(())
+    }
+
+    async fn start_front(
+        &mut self,
+        config: &NodeConfig,
+        part: Part,
+        env: &Env,
+        rings: &Rings,
+        hash_paths: &HashPaths,
+    ) -> anyhow::Result<()> {
+        let auth = TempAuth::new(config.identity.clone(), env.clock.clone())?;
+        let metrics = || async { telemetry::render_metrics() };
+        let mut router = axum::Router::new()
+            .route("/metrics", routing::get(metrics))
+            .route_service("/auth/{*rest}", auth.service());
+        if part != Part::Identity {
+            let proxy_config =
+                proxy::Config { limits: config.limits.clone(), ..config.proxy.clone() };
+            let rings = proxy::Rings {
+                account: Arc::clone(&rings.account),
+                container: Arc::clone(&rings.container),
+                object: Arc::clone(&rings.object),
+            };
+            let (env, paths) = (env.clone(), hash_paths.clone());
+            let running = proxy::start(proxy_config, env, rings, paths, auth).await?;
+            router = router.fallback_service(running.service());
+            self.running.push(running);
+        }
+        let service = Service::new(router);
+        self.address = Some(self.listen(config.listen, service).await?);
+        Ok(())
+    }
+
+    async fn listen(
+        &mut self,
+        address: SocketAddr,
+        service: Service,
+    ) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("{address} cannot be listened on; is something else there? --listen takes another address")
+        })?;
+        let address = listener.local_addr()?;
+        let serving =
+            daemon::serve(listener, service, ServeOptions::default(), self.shutdown.clone());
+        self.servers.push(tokio::spawn(serving));
+        Ok(address)
+    }
+
+    /// Where the front door is.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// What to tell a person who has just started this.
+    pub fn banner(&self) -> &str {
+        &self.banner
+    }
+
+    /// Runs until `stop` is done, then stops in order.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
+        let upkeep = async {
+            loop {
+                tokio::time::sleep(METRICS_UPKEEP).await;
+                telemetry::upkeep_metrics();
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            () = upkeep => {}
+        }
+        self.stop().await;
+    }
+
+    /// Lets requests in flight end, then stops the services, the last one started first.
+    pub async fn stop(self) {
+        self.shutdown.trigger();
+        for server in self.servers {
+            let _ = server.await;
+        }
+        for endpoint in &self.local {
+            self.client.unregister(endpoint);
+        }
+        for running in self.running.into_iter().rev() {
+            running.stop().await;
+        }
+    }
+}
+
+/// The devices that a ring gives to an address.
+fn own_devices(ring: &Ring, address: IpAddr, port: u16) -> Vec<String> {
+    let own = |device: &&ring_builder::Device| {
+        device.port == port && device.ip.parse::<IpAddr>().is_ok_and(|ip| ip == address)
+    };
+    ring.devices().filter(own).map(|device| device.device.clone()).collect()
+}
+
+/// Fills in the secrets that nobody configured. Gives the hash ends, and a user to begin with.
+fn settle_secrets(
+    config: &mut NodeConfig,
+    several: bool,
+) -> anyhow::Result<(HashPaths, Option<FirstUser>)> {
+    let cluster = &config.cluster;
+    let configured =
+        match (&cluster.swift_conf, &cluster.hash_path_prefix, &cluster.hash_path_suffix) {
+            (Some(path), _, _) => Some(swift_conf(path)?),
+            (None, None, None) => None,
+            (None, prefix, suffix) => {
+                Some((prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default()))
+            }
+        };
+    let identity = &mut config.identity;
+    ensure!(
+        !several
+            || configured.is_some()
+                && identity.token_secret.is_some()
+                && !identity.users.is_empty(),
+        "a cluster of several nodes needs the same secrets on all: set hash_path_prefix and hash_path_suffix in [cluster], token_secret in [identity], and [[identity.users]]"
+    );
+    let complete =
+        configured.is_some() && identity.token_secret.is_some() && !identity.users.is_empty();
+    let secrets = if complete { None } else { Some(Secrets::of(&config.data)?) };
+    if let Some(secrets) = &secrets {
+        if identity.token_secret.is_none() {
+            identity.token_secret = Some(identity::Secret::new(secrets.token_secret.clone()));
+        }
+        if identity.users.is_empty() {
+            identity.users.push(identity::User {
+                account: "admin".to_owned(),
+                user: "admin".to_owned(),
+                key: identity::Secret::new(secrets.admin_key.clone()),
+                groups: vec![".admin".to_owned(), ".reseller_admin".to_owned()],
+                url: None,
+            });
+        }
+    }
+    let first = identity.users.first().map(|user| FirstUser {
+        name: format!("{}:{}", user.account, user.user),
+        key: user.key.expose().to_owned(),
+    });
+    let (prefix, suffix) = match (configured, secrets) {
+        (Some(ends), _) => ends,
+        (None, Some(secrets)) => (secrets.hash_path_prefix, secrets.hash_path_suffix),
+        (None, None) => (String::new(), String::new()),
+    };
+    ensure!(
+        !(prefix.is_empty() && suffix.is_empty()),
+        "hash_path_prefix and hash_path_suffix are both empty; anybody could then compute where an object lies"
+    );
+    Ok((HashPaths { prefix, suffix }, first))
+}
