@@ -1,1 +1,335 @@
+//! The backend API as a proxy meets it.
 
+use crate::Config;
+use daemon::{Clock, Env, ManualClock, Running, Shutdown};
+use http::{HeaderMap, Method, StatusCode};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::ServiceExt;
+use types::HashPaths;
+use wire::pending_object::PendingObjectUpdates;
+use wire::{Body, Endpoint, NodeClient, Request, Response, Service};
+
+const NOW: u64 = 1_700_000_000;
+
+struct Fixture {
+    service: Service,
+    clock: Arc<ManualClock>,
+    client: NodeClient,
+    running: Option<Running>,
+    _dir: tempfile::TempDir,
+}
+
+async fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(ManualClock::at_seconds(NOW));
+    let client = NodeClient::new(Duration::from_millis(200));
+    let shared: daemon::SharedClock = clock.clone();
+    let env = Env { clock: shared, client: client.clone(), shutdown: Shutdown::default() };
+    let config = Config {
+        devices_dir: dir.path().to_owned(),
+        devices: vec!["d1".into()],
+        hash_paths: HashPaths { prefix: "p".into(), suffix: "s".into() },
+        segment_mib: 4,
+        reserve_mib: 1,
+        ..Config::default()
+    };
+    let running = crate::start(config, env).await.expect("starts");
+    Fixture { service: running.service(), clock, client, running: Some(running), _dir: dir }
+}
+
+impl Fixture {
+    async fn call(&self, method: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        self.at("/d1/7/a/c/o", method, headers, body).await
+    }
+
+    async fn at(
+        &self,
+        path: &str,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = http::Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).expect("a method"))
+            .uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request: Request = request.body(body.into()).expect("a request");
+        let response = self.service.clone().oneshot(request).await.expect("answers");
+        Answer::read(response).await
+    }
+
+    async fn put(&self, at: &str, body: &'static str) -> Answer {
+        let length = body.len().to_string();
+        let headers = [
+            ("x-timestamp", at),
+            ("content-type", "text/plain"),
+            ("content-length", length.as_str()),
+            ("x-object-meta-color", "blue"),
+            ("content-disposition", "inline"),
+        ];
+        self.call("PUT", &headers, body).await
+    }
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    async fn read(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 26).await.expect("a body").to_vec();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+}
+
+#[tokio::test]
+async fn an_object_lives_by_swifts_timestamp_rules() {
+    let server = fixture().await;
+    let put = server.put("1700000000.00000", "hello").await;
+    assert_eq!((put.status, put.header("etag")), (201, "\"5d41402abc4b2a76b9719d911017c592\""));
+    let same = server.put("1700000000.00000", "other").await;
+    assert_eq!((same.status, same.header("x-backend-timestamp")), (409, "1700000000.00000"));
+    assert_eq!(server.put("1699999999.00000", "older").await.status, 409);
+
+    let get = server.call("GET", &[], "").await;
+    assert_eq!((get.status, get.body.as_slice()), (200, b"hello".as_slice()));
+    let expected = [
+        ("content-length", "5"),
+        ("content-type", "text/plain"),
+        ("x-timestamp", "1700000000.00000"),
+        ("x-backend-timestamp", "1700000000.00000"),
+        ("x-backend-durable-timestamp", "1700000000.00000"),
+        ("last-modified", "Tue, 14 Nov 2023 22:13:20 GMT"),
+        ("x-object-meta-color", "blue"),
+        ("content-disposition", "inline"),
+        ("accept-ranges", "bytes"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(get.header(name), value, "{name}");
+    }
+    let head = server.call("HEAD", &[], "").await;
+    assert_eq!((head.status, head.body.len(), head.header("content-length")), (200, 0, "5"));
+
+    let gone = server.call("DELETE", &[("x-timestamp", "1700000001.00000")], "").await;
+    assert_eq!((gone.status, gone.header("x-backend-timestamp")), (204, "1700000001.00000"));
+    let get = server.call("GET", &[], "").await;
+    assert_eq!((get.status, get.header("x-backend-timestamp")), (404, "1700000001.00000"));
+    let at = [("x-timestamp", "1700000001.00000")];
+    assert_eq!(server.call("DELETE", &at, "").await.status, 404, "nothing newer to delete");
+    assert_eq!(server.put("1700000001.00000", "back").await.status, 409);
+    assert_eq!(server.put("1700000002.00000", "back").await.status, 201);
+    let late = server.call("DELETE", &[("x-timestamp", "1700000001.50000")], "").await;
+    assert_eq!((late.status, late.header("x-backend-timestamp")), (409, "1700000002.00000"));
+}
+
+#[tokio::test]
+async fn deleting_what_never_was_leaves_a_tombstone() {
+    let server = fixture().await;
+    let gone = server.call("DELETE", &[("x-timestamp", "1700000005.00000")], "").await;
+    assert_eq!(gone.status, 404);
+    assert_eq!(server.put("1700000004.00000", "late").await.status, 409);
+    let get = server.call("GET", &[], "").await;
+    assert_eq!((get.status, get.header("x-backend-timestamp")), (404, "1700000005.00000"));
+}
+
+#[tokio::test]
+async fn a_post_replaces_metadata_and_nothing_else() {
+    let server = fixture().await;
+    let at = |at| ("x-timestamp", at);
+    assert_eq!(server.call("POST", &[at("1700000001.00000")], "").await.status, 404);
+    assert_eq!(server.put("1700000000.00000", "hello").await.status, 201);
+    let posted = [at("1700000002.00000"), ("x-object-meta-size", "big"), ("content-type", "a/b")];
+    assert_eq!(server.call("POST", &posted, "").await.status, 202);
+    let head = server.call("HEAD", &[], "").await;
+    assert_eq!(head.header("x-object-meta-color"), "");
+    assert_eq!(head.header("content-disposition"), "");
+    assert_eq!(head.header("x-object-meta-size"), "big");
+    assert_eq!(head.header("content-type"), "a/b");
+    assert_eq!(head.header("etag"), "\"5d41402abc4b2a76b9719d911017c592\"");
+    assert_eq!(head.header("x-timestamp"), "1700000002.00000");
+    assert_eq!(head.header("x-backend-data-timestamp"), "1700000000.00000");
+    assert_eq!(server.call("POST", &[at("1700000001.00000")], "").await.status, 409);
+    // A later POST without a content type keeps the one that was posted before.
+    assert_eq!(server.call("POST", &[at("1700000003.00000")], "").await.status, 202);
+    let head = server.call("HEAD", &[], "").await;
+    assert_eq!((head.header("content-type"), head.header("x-object-meta-size")), ("a/b", ""));
+    assert_eq!(server.put("1700000004.00000", "new").await.status, 201);
+    assert_eq!(server.call("HEAD", &[], "").await.header("content-type"), "text/plain");
+}
+
+#[tokio::test]
+async fn ranges_and_conditions() {
+    let server = fixture().await;
+    assert_eq!(server.put("1700000000.00000", "0123456789").await.status, 201);
+    let part = server.call("GET", &[("range", "bytes=2-4")], "").await;
+    assert_eq!((part.status, part.body.as_slice()), (206, b"234".as_slice()));
+    assert_eq!(part.header("content-range"), "bytes 2-4/10");
+    let many = server.call("GET", &[("range", "bytes=0-1,-1")], "").await;
+    assert_eq!(many.status, 206);
+    assert_eq!(many.header("content-length"), many.body.len().to_string());
+    let boundary = many.header("content-type").split_once("boundary=").expect("one").1;
+    let expected = format!(
+        "--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-1/10\r\n\r\n01\r\n\
+         --{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 9-9/10\r\n\r\n9\r\n--{boundary}--"
+    );
+    assert_eq!(String::from_utf8_lossy(&many.body), expected);
+    let none = server.call("GET", &[("range", "bytes=10-")], "").await;
+    assert_eq!((none.status, none.header("content-range")), (416, "bytes */10"));
+
+    let etag = "781e5e245d69b566979b86e28d23f2c7";
+    let status = async |name, value| server.call("GET", &[(name, value)], "").await.status;
+    assert_eq!(status("if-match", etag).await, 200);
+    assert_eq!(status("if-match", "x").await, 412);
+    assert_eq!(status("if-none-match", etag).await, 304);
+    assert_eq!(status("if-modified-since", "Tue, 14 Nov 2023 22:13:20 GMT").await, 304);
+    let missing = server.at("/d1/7/a/c/none", "GET", &[("if-match", "*")], "").await;
+    assert_eq!(missing.status, 412);
+    let headers = [
+        ("x-timestamp", "1700000009.00000"),
+        ("content-type", "x/y"),
+        ("content-length", "1"),
+        ("if-none-match", "*"),
+    ];
+    assert_eq!(server.call("PUT", &headers, "x").await.status, 412);
+}
+
+#[tokio::test]
+async fn bad_requests_store_nothing() {
+    let server = fixture().await;
+    let at = ("x-timestamp", "1700000000.00000");
+    let typed = ("content-type", "text/plain");
+    let cases: [(&[(&str, &str)], u16); 7] = [
+        (&[typed, ("content-length", "1")], 400),
+        (&[("x-timestamp", "x"), typed, ("content-length", "1")], 400),
+        (&[at, ("content-length", "1")], 400),
+        (&[at, typed], 411),
+        (&[at, typed, ("content-length", "99999999999")], 413),
+        (&[at, typed, ("content-length", "1"), ("etag", "0000")], 422),
+        (&[at, typed, ("content-length", "5")], 499),
+    ];
+    for (headers, status) in cases {
+        assert_eq!(server.call("PUT", headers, "x").await.status, status, "{headers:?}");
+    }
+    let broken = futures_util::stream::iter([
+        Ok(bytes::Bytes::from_static(b"half")),
+        Err(std::io::Error::other("gone")),
+    ]);
+    let chunked = [at, typed, ("transfer-encoding", "chunked")];
+    assert_eq!(server.call("PUT", &chunked, Body::from_stream(broken)).await.status, 499);
+    assert_eq!(server.call("GET", &[], "").await.status, 404);
+    assert_eq!(
+        server.call("PATCH", &[], "").await.header("allow"),
+        "DELETE, GET, HEAD, POST, PUT, UPDATES"
+    );
+    assert_eq!(server.at("/d9/7/a/c/o", "GET", &[], "").await.status, 507);
+    assert_eq!(server.at("/d1/7/a/c", "GET", &[], "").await.status, 400);
+    assert_eq!(server.at("/d1/7/a/c/%00", "GET", &[], "").await.status, 400);
+    let policy = [("x-backend-storage-policy-index", "3")];
+    assert_eq!(server.call("GET", &policy, "").await.status, 503);
+}
+
+#[tokio::test]
+async fn an_object_expires_at_its_second() {
+    let server = fixture().await;
+    let expires = (NOW + 10).to_string();
+    let headers = [
+        ("x-timestamp", "1700000000.00000"),
+        ("content-type", "text/plain"),
+        ("content-length", "1"),
+        ("x-delete-at", expires.as_str()),
+    ];
+    assert_eq!(server.call("PUT", &headers, "x").await.status, 201);
+    assert_eq!(server.call("GET", &[], "").await.header("x-delete-at"), expires);
+    server.clock.advance_micros(10_000_000);
+    assert_eq!(server.call("GET", &[], "").await.status, 404);
+    let open = [("x-backend-open-expired", "true")];
+    assert_eq!(server.call("GET", &open, "").await.status, 200);
+    let at = ("x-timestamp", "1700000020.00000");
+    let wrong = [at, ("x-if-delete-at", "5")];
+    assert_eq!(server.call("DELETE", &wrong, "").await.status, 412);
+    let right = [at, ("x-if-delete-at", expires.as_str())];
+    assert_eq!(server.call("DELETE", &right, "").await.status, 204);
+    assert!(server.clock.micros() > NOW * 1_000_000);
+}
+
+#[tokio::test]
+async fn a_listing_update_is_sent_at_once_or_kept() {
+    let server = fixture().await;
+    let seen: Arc<Mutex<Vec<(String, HeaderMap)>>> = Arc::default();
+    let here = Endpoint::new("10.0.0.1", 6201);
+    let log = Arc::clone(&seen);
+    let container = wire::service_fn((), move |(), request: Request| {
+        let line = format!("{} {}", request.method(), request.uri().path());
+        log.lock().expect("unpoisoned").push((line, request.headers().clone()));
+        async { daemon::empty(StatusCode::CREATED) }
+    });
+    server.client.register(here.clone(), container);
+    let put = async |at: &str| {
+        let headers = [
+            ("x-timestamp", at),
+            ("content-type", "text/plain"),
+            ("content-length", "2"),
+            ("x-container-host", "10.0.0.1:6201"),
+            ("x-container-device", "d7"),
+            ("x-container-partition", "99"),
+        ];
+        server.call("PUT", &headers, "hi").await.status
+    };
+    let pending = async || {
+        let page = server.at("/d1?limit=10", "UPDATES", &[], "").await;
+        serde_json::from_slice::<PendingObjectUpdates>(&page.body).expect("a page").updates
+    };
+    assert_eq!(put("1700000001.00000").await, 201);
+    {
+        let seen = seen.lock().expect("unpoisoned");
+        let (line, headers) = seen.first().expect("one update");
+        assert_eq!(line, "PUT /d7/99/a/c/o");
+        assert_eq!(headers.get("x-size").expect("a size"), "2");
+        assert_eq!(headers.get("x-etag").expect("one"), "49f68a5c8493ec2c0bf489821c21fc3b");
+    }
+    assert!(pending().await.is_empty());
+
+    server.client.unregister(&here);
+    assert_eq!(put("1700000002.00000").await, 201, "the object is safe, so the client is told");
+    let waiting = pending().await;
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0].timestamp, "1700000002.00000");
+    let path = format!("/d1?limit=10&marker={}", waiting[0].token);
+    let behind = server.at(&path, "UPDATES", &[], "");
+    let behind: PendingObjectUpdates = serde_json::from_slice(&behind.await.body).expect("a page");
+    assert!(behind.updates.is_empty());
+    let ack = format!("{{\"tokens\":[{}]}}", waiting[0].token);
+    assert_eq!(server.at("/d1?ack", "UPDATES", &[], ack).await.status, 204);
+    assert!(pending().await.is_empty());
+}
+
+#[tokio::test]
+async fn large_bodies_come_back_whole_and_in_parts() {
+    let mut server = fixture().await;
+    let body: Vec<u8> =
+        (0..9_000_001u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let length = body.len().to_string();
+    let headers = [
+        ("x-timestamp", "1700000001.00000"),
+        ("content-type", "x/y"),
+        ("content-length", length.as_str()),
+    ];
+    assert_eq!(server.call("PUT", &headers, body.clone()).await.status, 201);
+    let get = server.call("GET", &[], "").await;
+    assert!(get.status == 200 && get.body == body);
+    let part = server.call("GET", &[("range", "bytes=4000000-8999999")], "").await;
+    assert!(part.status == 206 && part.body == body[4_000_000..9_000_000]);
+    let running = server.running.take().expect("runs");
+    drop(server.service);
+    running.stop().await;
+}
