@@ -9,6 +9,7 @@ mod answer;
 mod clock;
 mod config;
 mod lock;
+mod patience;
 mod running;
 mod serve;
 pub mod telemetry;

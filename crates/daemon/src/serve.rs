@@ -1,5 +1,6 @@
 //! Serving a [`Service`] on a socket, within limits.
 
+use crate::patience::Patient;
 use crate::running::Shutdown;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +19,8 @@ pub struct ServeOptions {
     pub connections_max: usize,
     /// How long a client may take to send a request's headers, and how long it may idle between two.
     pub header_timeout: Duration,
+    /// How long a client may stop reading its response.
+    pub write_timeout: Duration,
     /// Most header lines of one request; more are answered 431.
     pub headers_max: usize,
     /// Most bytes of request line and headers together; more are answered 431 or 414.
@@ -31,6 +34,7 @@ impl Default for ServeOptions {
         ServeOptions {
             connections_max: 4096,
             header_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
             headers_max: 256,
             header_bytes_max: 128 * 1024,
             drain_timeout: Duration::from_secs(10),
@@ -98,7 +102,7 @@ async fn converse(stream: TcpStream, service: Service, options: ServeOptions, sh
         .max_buf_size(options.header_bytes_max.max(8192))
         .title_case_headers(true)
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), hyper_service);
+        .serve_connection(TokioIo::new(Patient::new(stream, options.write_timeout)), hyper_service);
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => log_end(ended),

@@ -60,7 +60,7 @@ impl SimIo {
         let mut files = disk.files.clone();
         for file in &mut files {
             for sector in std::mem::take(&mut file.dirty) {
-                if disk.random() % 2 == 0 {
+                if disk.random().is_multiple_of(2) {
                     file.persist(sector);
                 }
             }
