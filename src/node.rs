@@ -142,6 +142,11 @@ impl Node {
         let backend = &config.backend;
         let devices_dir = config.data.join("devices");
         let devices = |ring: &Ring, port| own_devices(ring, backend.address, port);
+        // A dozen databases in one process share one cache and one set of background threads.
+        let budget = Some(listing::Budget::new(
+            config.containerd.cache_bytes,
+            config.containerd.write_buffer_bytes,
+        ));
         if all || part == Part::Accountd {
             let port = backend.account_port;
             let config = accountd::Config {
@@ -149,6 +154,7 @@ impl Node {
                 devices: devices(&rings.account, port),
                 hash_paths: hash_paths.clone(),
                 limits: config.limits.clone(),
+                budget: budget.clone(),
                 ..config.accountd.clone()
             };
             let running = accountd::start(config, env.clone()).await?;
@@ -161,6 +167,7 @@ impl Node {
                 devices: devices(&rings.container, port),
                 hash_paths: hash_paths.clone(),
                 limits: config.limits.clone(),
+                budget: budget.clone(),
                 ..config.containerd.clone()
             };
             let running = containerd::start(config, env.clone()).await?;

@@ -1,6 +1,8 @@
 //! What all lists of a process may use together: memory for blocks and for rows not yet flushed, and threads.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, Env, LogLevel, Options};
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, Env, LogLevel, Options,
+};
 use rocksdb::{DBRecoveryMode, WriteBufferManager};
 
 /// Threads that flush and compact, for all databases of the process together.
@@ -11,6 +13,7 @@ const WRITE_BUFFER_BYTES: usize = 16 << 20;
 const LOG_BYTES_MAX: u64 = 64 << 20;
 const OPEN_FILES_MAX: i32 = 256;
 const BLOCK_BYTES: usize = 16 << 10;
+const METADATA_BLOCK_BYTES: usize = 8 << 10;
 const FILTER_BITS_PER_KEY: f64 = 10.0;
 
 /// Made once per process and shared by all its databases.
@@ -44,8 +47,14 @@ impl Budget {
     pub(crate) fn options(&self) -> Options {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(&self.cache);
+        // Indexes and filters count as cached blocks, so memory has one bound. They must then be in parts: one
+        // filter for a whole file would not fit into a shard of the cache, and be read again for every row.
         table.set_cache_index_and_filter_blocks(true);
+        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        table.set_partition_filters(true);
+        table.set_metadata_block_size(METADATA_BLOCK_BYTES);
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        table.set_pin_top_level_index_and_filter(true);
         table.set_block_size(BLOCK_BYTES);
         table.set_format_version(6);
         table.set_hybrid_ribbon_filter(FILTER_BITS_PER_KEY, 2);

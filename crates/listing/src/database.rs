@@ -10,15 +10,14 @@
 
 use crate::budget::Budget;
 use crate::entity::Entity;
-use crate::keys;
 use crate::record::Corrupt;
 use crate::row::Row;
+use crate::store::Store;
 use crate::transaction::{Tokens, Transaction};
 use crate::view::View;
 use crate::writer::{self, Job};
-use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -126,19 +125,6 @@ pub enum DatabaseError {
     Stopping,
 }
 
-const FORMAT: u64 = 1;
-
-pub(crate) struct Store {
-    pub(crate) db: DB,
-    pub(crate) path: PathBuf,
-    pub(crate) poisoned: AtomicBool,
-    /// Whether only deletions may go on; the writer looks now and then.
-    pub(crate) full: AtomicBool,
-    pub(crate) reserve_percent: u8,
-    /// No report waits under a smaller token, so scans need not pass the remains of those taken.
-    pub(crate) pending_floor: AtomicU64,
-}
-
 /// A handle; clones are of the same database.
 pub struct Database<R>(Arc<Shared<R>>);
 
@@ -183,26 +169,8 @@ impl<R: Row> Database<R> {
         options: &DatabaseOptions,
     ) -> Result<Self, OpenError> {
         let path = device.join(R::DIRECTORY);
-        let db = open_rocks(&path, budget)?;
-        let damaged = |source: StoreError| OpenError::Damaged { path: path.clone(), source };
-        match mark(&db, keys::mark::FORMAT).map_err(damaged)? {
-            Some(FORMAT) => {}
-            Some(found) => return Err(OpenError::Format { path, found }),
-            None => {
-                let format = keys::mark::encode_value(FORMAT);
-                db.put_opt(keys::mark::FORMAT, format, &writer::synced())
-                    .map_err(|error| damaged(error.into()))?;
-            }
-        }
-        let last = mark(&db, keys::mark::TOKEN).map_err(damaged)?.unwrap_or(0);
-        let store = Arc::new(Store {
-            db,
-            path: path.clone(),
-            poisoned: AtomicBool::new(false),
-            full: AtomicBool::new(false),
-            reserve_percent: options.reserve_percent,
-            pending_floor: AtomicU64::new(0),
-        });
+        let (store, last) = Store::open(&path, budget, options.reserve_percent)?;
+        let store = Arc::new(store);
         let (jobs, receiver) = mpsc::channel(options.queue_max.max(1));
         let tokens = Tokens { last, handed_out: last };
         let thread = writer::spawn(Arc::clone(&store), receiver, tokens)
@@ -333,80 +301,6 @@ impl<R: Row> Database<R> {
     }
 }
 
-impl Store {
-    /// Looks how much room there is. Blocks.
-    pub(crate) fn measure_room(&self) {
-        let full = rustix::fs::statvfs(&self.path).is_ok_and(|disk| {
-            let free = u128::from(disk.f_bavail) * 100;
-            free < u128::from(disk.f_blocks) * u128::from(self.reserve_percent)
-        });
-        self.full.store(full, Ordering::Release);
-    }
-
-    /// Logs what a client need not know, and says what it must.
-    pub(crate) fn log(&self, error: &StoreError) -> DatabaseError {
-        let error = daemon::telemetry::chain(error);
-        tracing::error!(path = %self.path.display(), error, "a list could not be read");
-        DatabaseError::Device
-    }
-
-    /// `None` when only the medium knows.
-    fn cached_entity(&self, hash: &ObjectHash) -> Option<Result<Option<Entity>, StoreError>> {
-        let mut options = ReadOptions::default();
-        options.set_read_tier(ReadTier::BlockCache);
-        match self.db.get_pinned_opt(keys::entity::encode(hash), &options) {
-            Ok(found) => {
-                let entity = found.map(|value| Entity::decode(&value)).transpose();
-                Some(entity.map_err(StoreError::from))
-            }
-            Err(error) if error.kind() == ErrorKind::Incomplete => None,
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-
-    /// Who owes a report, by token.
-    pub(crate) fn waiting(&self, limit: usize) -> Result<Vec<(u64, ObjectHash)>, StoreError> {
-        let floor = self.pending_floor.load(Ordering::Acquire);
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(keys::successor(b"p").unwrap_or_default());
-        let start = keys::pending::encode(floor);
-        let mut found = Vec::new();
-        for item in self.db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options) {
-            if found.len() >= limit {
-                break;
-            }
-            let (key, value) = item?;
-            found.push((keys::pending::decode(&key)?, keys::pending::decode_value(&value)?));
-        }
-        if let Some((first, _)) = found.first() {
-            // Tokens only grow, so nothing will ever wait below the first.
-            self.pending_floor.fetch_max(*first, Ordering::AcqRel);
-        }
-        Ok(found)
-    }
-}
-
-fn open_rocks(path: &Path, budget: &Budget) -> Result<DB, OpenError> {
-    let directory = |source| OpenError::Directory { path: path.to_owned(), source };
-    std::fs::create_dir_all(path).map_err(directory)?;
-    DB::open(&budget.options(), path).map_err(|error| {
-        let text = error.to_string();
-        // RocksDB has no kind for it.
-        if text.contains("lock hold by current process") || text.contains("While lock file") {
-            return OpenError::InUse(path.to_owned());
-        }
-        if text.contains("Permission denied") || text.contains("Read-only file system") {
-            return directory(std::io::Error::other(text));
-        }
-        OpenError::Damaged { path: path.to_owned(), source: error.into() }
-    })
-}
-
-fn mark(db: &DB, key: &[u8]) -> Result<Option<u64>, StoreError> {
-    let found = db.get_pinned(key)?;
-    Ok(found.map(|value| keys::mark::decode_value(&value)).transpose()?)
-}
-
 #[cfg(test)]
 impl<R: Row> Database<R> {
     /// As after a failed write.
@@ -416,6 +310,8 @@ impl<R: Row> Database<R> {
 
     /// The names in all logs.
     pub(crate) fn log_names(&self) -> std::collections::BTreeSet<String> {
+        use crate::keys;
+        use rocksdb::{Direction, IteratorMode};
         let store = self.store().expect("open");
         let entries = store.db.iterator(IteratorMode::From(b"l", Direction::Forward));
         let mut names = Vec::new();

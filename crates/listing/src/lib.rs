@@ -30,6 +30,7 @@ mod refusal;
 pub mod render;
 pub mod request;
 mod row;
+mod store;
 mod transaction;
 mod view;
 mod writer;

@@ -1,11 +1,12 @@
 //! Reading one state of a database.
 
 use crate::cursor::RocksCursor;
-use crate::database::{Store, StoreError};
+use crate::database::StoreError;
 use crate::entity::Entity;
 use crate::keys;
 use crate::page::{self, Item, PageQuery};
 use crate::row::{Row, Stored};
+use crate::store::Store;
 use rocksdb::{ReadOptions, Snapshot};
 use std::marker::PhantomData;
 use types::{ObjectHash, PolicyIndex};

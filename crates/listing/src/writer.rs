@@ -1,7 +1,8 @@
 //! The thread that writes.
 
-use crate::database::{DatabaseError, Store, StoreError};
+use crate::database::{DatabaseError, StoreError};
 use crate::row::Row;
+use crate::store::Store;
 use crate::transaction::{Tokens, Transaction};
 use rocksdb::{WriteBatch, WriteOptions};
 use std::sync::Arc;

@@ -1,0 +1,142 @@
+//! The files of one database, and reading them.
+
+use crate::budget::Budget;
+use crate::database::{DatabaseError, OpenError, StoreError};
+use crate::entity::Entity;
+use crate::keys;
+use crate::writer;
+use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use types::ObjectHash;
+
+const FORMAT: u64 = 1;
+
+/// An open RocksDB and what its readers and its writer tell each other.
+pub(crate) struct Store {
+    pub(crate) db: DB,
+    pub(crate) path: PathBuf,
+    pub(crate) poisoned: AtomicBool,
+    /// Whether only deletions may go on; the writer looks now and then.
+    pub(crate) full: AtomicBool,
+    pub(crate) reserve_percent: u8,
+    /// No report waits under a smaller token, so scans need not pass the remains of those taken.
+    pub(crate) pending_floor: AtomicU64,
+    /// The greatest token that was ever found waiting, or was given before this database was opened.
+    pub(crate) pending_seen: AtomicU64,
+}
+
+impl Store {
+    /// Opens or makes it; with the greatest token ever given to a report. Blocks.
+    pub(crate) fn open(
+        path: &Path,
+        budget: &Budget,
+        reserve_percent: u8,
+    ) -> Result<(Self, u64), OpenError> {
+        let path = path.to_owned();
+        let db = open_rocks(&path, budget)?;
+        let damaged = |source: StoreError| OpenError::Damaged { path: path.clone(), source };
+        match mark(&db, keys::mark::FORMAT).map_err(damaged)? {
+            Some(FORMAT) => {}
+            Some(found) => return Err(OpenError::Format { path, found }),
+            None => {
+                let format = keys::mark::encode_value(FORMAT);
+                db.put_opt(keys::mark::FORMAT, format, &writer::synced())
+                    .map_err(|error| damaged(error.into()))?;
+            }
+        }
+        let last = mark(&db, keys::mark::TOKEN).map_err(damaged)?.unwrap_or(0);
+        let store = Store {
+            db,
+            path,
+            poisoned: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            reserve_percent,
+            pending_floor: AtomicU64::new(0),
+            pending_seen: AtomicU64::new(last),
+        };
+        Ok((store, last))
+    }
+
+    /// Looks how much room there is. Blocks.
+    pub(crate) fn measure_room(&self) {
+        let full = rustix::fs::statvfs(&self.path).is_ok_and(|disk| {
+            let free = u128::from(disk.f_bavail) * 100;
+            free < u128::from(disk.f_blocks) * u128::from(self.reserve_percent)
+        });
+        self.full.store(full, Ordering::Release);
+    }
+
+    /// Logs what a client need not know, and says what it must.
+    pub(crate) fn log(&self, error: &StoreError) -> DatabaseError {
+        let error = daemon::telemetry::chain(error);
+        tracing::error!(path = %self.path.display(), error, "a list could not be read");
+        DatabaseError::Device
+    }
+
+    /// `None` when only the medium knows.
+    pub(crate) fn cached_entity(
+        &self,
+        hash: &ObjectHash,
+    ) -> Option<Result<Option<Entity>, StoreError>> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::BlockCache);
+        match self.db.get_pinned_opt(keys::entity::encode(hash), &options) {
+            Ok(found) => {
+                let entity = found.map(|value| Entity::decode(&value)).transpose();
+                Some(entity.map_err(StoreError::from))
+            }
+            Err(error) if error.kind() == ErrorKind::Incomplete => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Who owes a report, by token.
+    pub(crate) fn waiting(&self, limit: usize) -> Result<Vec<(u64, ObjectHash)>, StoreError> {
+        let floor = self.pending_floor.load(Ordering::Acquire);
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(keys::successor(b"p").unwrap_or_default());
+        let start = keys::pending::encode(floor);
+        let mut found = Vec::new();
+        for item in self.db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options) {
+            if found.len() >= limit {
+                break;
+            }
+            let (key, value) = item?;
+            found.push((keys::pending::decode(&key)?, keys::pending::decode_value(&value)?));
+        }
+        // Tokens only grow and are not used twice, so nothing will ever wait below the first that waits now,
+        // nor, when nothing waits, up to the last that did.
+        let floor = match (found.first(), found.last()) {
+            (Some((first, _)), Some((last, _))) => {
+                self.pending_seen.fetch_max(*last, Ordering::AcqRel);
+                *first
+            }
+            _ if limit == 0 => return Ok(found),
+            _ => self.pending_seen.load(Ordering::Acquire) + 1,
+        };
+        self.pending_floor.fetch_max(floor, Ordering::AcqRel);
+        Ok(found)
+    }
+}
+
+fn open_rocks(path: &Path, budget: &Budget) -> Result<DB, OpenError> {
+    let directory = |source| OpenError::Directory { path: path.to_owned(), source };
+    std::fs::create_dir_all(path).map_err(directory)?;
+    DB::open(&budget.options(), path).map_err(|error| {
+        let text = error.to_string();
+        // RocksDB has no kind for it.
+        if text.contains("lock hold by current process") || text.contains("While lock file") {
+            return OpenError::InUse(path.to_owned());
+        }
+        if text.contains("Permission denied") || text.contains("Read-only file system") {
+            return directory(std::io::Error::other(text));
+        }
+        OpenError::Damaged { path: path.to_owned(), source: error.into() }
+    })
+}
+
+fn mark(db: &DB, key: &[u8]) -> Result<Option<u64>, StoreError> {
+    let found = db.get_pinned(key)?;
+    Ok(found.map(|value| keys::mark::decode_value(&value)).transpose()?)
+}
