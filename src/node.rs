@@ -39,6 +39,23 @@ pub enum Part {
     Identity,
 }
 
+/// What is to be started, and with what.
+struct Plan<'a> {
+    config: &'a NodeConfig,
+    part: Part,
+    env: &'a Env,
+    rings: &'a Rings,
+    hash_paths: &'a HashPaths,
+    /// Whether storage services listen on their ports.
+    sockets: bool,
+}
+
+impl Plan<'_> {
+    fn runs(&self, part: Part) -> bool {
+        self.part == Part::All || self.part == part
+    }
+}
+
 /// What runs, and in which order it was started.
 pub struct Node {
     shutdown: Shutdown,
@@ -77,7 +94,10 @@ impl Node {
             banner: String::new(),
             _lock: lock,
         };
-        let started = node.start_part(&config, part, &env, &rings, &hash_paths, several).await;
+        let sockets = part != Part::All || config.backend.serve || several;
+        let (env, rings, hash_paths) = (&env, &rings, &hash_paths);
+        let plan = Plan { config: &config, part, env, rings, hash_paths, sockets };
+        let started = node.start_part(&plan).await;
         if let Err(error) = started {
             node.stop().await;
             return Err(error);
@@ -94,19 +114,10 @@ impl Node {
         Ok(node)
     }
 
-    async fn start_part(
-        &mut self,
-        config: &NodeConfig,
-        part: Part,
-        env: &Env,
-        rings: &Rings,
-        hash_paths: &HashPaths,
-        several: bool,
-    ) -> anyhow::Result<()> {
-        let all = part == Part::All;
-        let sockets = !all || config.backend.serve || several;
-        self.start_storage(config, part, env, rings, hash_paths, sockets).await?;
-        if all || part == Part::Replicator {
+    async fn start_part(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
+        let Plan { config, env, rings, hash_paths, .. } = *plan;
+        self.start_storage(plan).await?;
+        if plan.runs(Part::Replicator) {
             let backend = &config.backend;
             let here = |ring: &Ring, port: u16| {
                 let endpoint = Endpoint::new(backend.address.to_string(), port);
@@ -123,22 +134,14 @@ impl Node {
                 replicator::start(config, env.clone(), local, accounts, containers, paths)?;
             self.running.push(running);
         }
-        if all || part == Part::Proxy || part == Part::Identity {
-            self.start_front(config, part, env, rings, hash_paths).await?;
+        if plan.runs(Part::Proxy) || plan.runs(Part::Identity) {
+            self.start_front(plan).await?;
         }
         Ok(())
     }
 
-    async fn start_storage(
-        &mut self,
-        config: &NodeConfig,
-        part: Part,
-        env: &Env,
-        rings: &Rings,
-        hash_paths: &HashPaths,
-        sockets: bool,
-    ) -> anyhow::Result<()> {
-        let all = part == Part::All;
+    async fn start_storage(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
+        let Plan { config, env, rings, hash_paths, sockets, .. } = *plan;
         let backend = &config.backend;
         let devices_dir = config.data.join("devices");
         let devices = |ring: &Ring, port| own_devices(ring, backend.address, port);
@@ -147,7 +150,7 @@ impl Node {
             config.containerd.cache_bytes,
             config.containerd.write_buffer_bytes,
         ));
-        if all || part == Part::Accountd {
+        if plan.runs(Part::Accountd) {
             let port = backend.account_port;
             let config = accountd::Config {
                 devices_dir: devices_dir.clone(),
@@ -160,7 +163,7 @@ impl Node {
             let running = accountd::start(config, env.clone()).await?;
             self.adopt(running, backend.address, port, sockets).await?;
         }
-        if all || part == Part::Containerd {
+        if plan.runs(Part::Containerd) {
             let port = backend.container_port;
             let config = containerd::Config {
                 devices_dir: devices_dir.clone(),
@@ -173,7 +176,7 @@ impl Node {
             let running = containerd::start(config, env.clone()).await?;
             self.adopt(running, backend.address, port, sockets).await?;
         }
-        if all || part == Part::Objectd {
+        if plan.runs(Part::Objectd) {
             let port = backend.object_port;
             let config = objectd::Config {
                 devices_dir: devices_dir.clone(),
@@ -206,20 +209,14 @@ impl Node {
         Ok(())
     }
 
-    async fn start_front(
-        &mut self,
-        config: &NodeConfig,
-        part: Part,
-        env: &Env,
-        rings: &Rings,
-        hash_paths: &HashPaths,
-    ) -> anyhow::Result<()> {
+    async fn start_front(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
+        let Plan { config, env, rings, hash_paths, .. } = *plan;
         let auth = TempAuth::new(config.identity.clone(), env.clock.clone())?;
         let metrics = || async { telemetry::render_metrics() };
         let mut router = axum::Router::new()
             .route("/metrics", routing::get(metrics))
             .route_service("/auth/{*rest}", auth.service());
-        if part != Part::Identity {
+        if plan.runs(Part::Proxy) {
             let proxy_config =
                 proxy::Config { limits: config.limits.clone(), ..config.proxy.clone() };
             let rings = proxy::Rings {
