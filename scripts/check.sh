@@ -2,6 +2,8 @@
 # What a change must pass before it is sent, without the longer tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Where Rust is right after setup.sh has installed it.
+PATH="$PATH:$HOME/.cargo/bin"
 
 say() { printf 'check [%4d s]: %s\n' "$SECONDS" "$*"; }
 

@@ -7,9 +7,9 @@ purpose="${1:-build}"
 say() { printf 'setup: %s\n' "$*"; }
 
 # RocksDB is C++, and its bindings are made with libclang.
-packages=(build-essential libclang-dev pkg-config)
+packages=(build-essential ca-certificates curl libclang-dev pkg-config)
 if [ "$purpose" = test ]; then
-    packages+=(curl python3 python3-venv)
+    packages+=(python3 python3-venv)
 fi
 
 missing_packages() {
@@ -47,11 +47,17 @@ else
     say "this is neither Debian nor Ubuntu; a C++ compiler, make, libclang, pkg-config and Python must be there"
 fi
 
+PATH="$PATH:$HOME/.cargo/bin"
 if ! command -v cargo >/dev/null; then
-    say "Rust is missing; its official installer is started with:"
-    say "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
-    say "(see https://rustup.rs). Then open a new shell and run make again."
-    exit 1
+    say "installing Rust for this user with its official installer, https://sh.rustup.rs"
+    installer="$(mktemp)"
+    trap 'rm -f "$installer"' EXIT
+    if ! curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$installer"; then
+        say "the installer could not be fetched; install Rust as https://rustup.rs says, and run make again"
+        exit 1
+    fi
+    # The toolchain itself is named in rust-toolchain.toml, and fetched when cargo first runs here.
+    sh "$installer" -y --profile minimal --default-toolchain none
 fi
 
 if [ "$purpose" = test ] && ! cargo nextest --version >/dev/null 2>&1; then

@@ -2,6 +2,8 @@
 # Runs every test there is, and stops at the first kind that fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Where Rust is right after setup.sh has installed it.
+PATH="$PATH:$HOME/.cargo/bin"
 
 say() { printf 'test [%4d s]: %s\n' "$SECONDS" "$*"; }
 
