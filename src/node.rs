@@ -351,3 +351,65 @@ fn settle_secrets(
     );
     Ok((HashPaths { prefix, suffix }, first))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn config(data: &Path) -> NodeConfig {
+        let mut config = NodeConfig { data: data.to_owned(), ..NodeConfig::default() };
+        config.listen.set_port(0);
+        config.cluster.part_power = 4;
+        config.objectd.segment_mib = 4;
+        config.objectd.reserve_mib = 1;
+        config
+    }
+
+    async fn health(address: SocketAddr) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+        let request = b"GET /healthcheck HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        answer
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn two_nodes_run_in_one_process_and_start_again() {
+        let (one, two) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+        for round in 0..2 {
+            let first = Node::start(config(one.path()), Part::All).await.expect("starts");
+            let second = Node::start(config(two.path()), Part::All).await.expect("starts too");
+            for node in [&first, &second] {
+                let answer = health(node.address().expect("listens")).await;
+                assert!(answer.starts_with("HTTP/1.1 200"), "round {round}: {answer}");
+            }
+            let taken = Node::start(config(one.path()), Part::All).await;
+            let error = taken.err().expect("refused").to_string();
+            assert!(error.contains("is in use by another process"), "{error}");
+            first.stop().await;
+            second.stop().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn several_nodes_need_configured_secrets() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut config = config(dir.path());
+        config.cluster.nodes = vec![config.backend.entry(), config.backend.entry()];
+        let error = Node::start(config, Part::All).await.err().expect("refused").to_string();
+        assert!(error.contains("needs the same secrets on all"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_ring_that_exists_is_not_changed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let node = Node::start(config(dir.path()), Part::All).await.expect("starts");
+        node.stop().await;
+        let more = NodeConfig { devices: Some(6), ..config(dir.path()) };
+        let error = Node::start(more, Part::All).await.err().expect("refused").to_string();
+        assert!(error.contains("has 4 devices and 6 were asked for"), "{error}");
+    }
+}

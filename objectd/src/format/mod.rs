@@ -2,6 +2,8 @@
 
 mod bytes;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod metadata;
 mod record;
 mod segment;
