@@ -148,6 +148,8 @@ pub struct BackendConfig {
     pub container_port: u16,
     /// Port of the account server.
     pub account_port: u16,
+    /// Port where the replicator tells how its work goes.
+    pub replicator_port: u16,
     /// Whether `apus serve` lets other nodes reach these ports; needed as soon as there are any.
     pub serve: bool,
 }
@@ -159,6 +161,7 @@ impl Default for BackendConfig {
             object_port: object_port(),
             container_port: container_port(),
             account_port: account_port(),
+            replicator_port: 6203,
             serve: false,
         }
     }
@@ -193,6 +196,12 @@ mod tests {
         assert_eq!(format!("{:?}", example.objectd), format!("{:?}", default.objectd));
         assert_eq!(format!("{:?}", example.limits), format!("{:?}", default.limits));
         assert_eq!(format!("{:?}", example.replicator), format!("{:?}", default.replicator));
+        assert_eq!(format!("{:?}", example.containerd), format!("{:?}", default.containerd));
+        assert_eq!(format!("{:?}", example.accountd), format!("{:?}", default.accountd));
+        assert_eq!(format!("{:?}", example.identity), format!("{:?}", default.identity));
+        assert_eq!(format!("{:?}", example.log), format!("{:?}", default.log));
+        assert_eq!(format!("{:?}", example.cluster), format!("{:?}", default.cluster));
+        assert_eq!(format!("{:?}", example.backend), format!("{:?}", default.backend));
         assert_eq!(example.listen, default.listen);
     }
 

@@ -132,7 +132,7 @@ impl Node {
             let (config, paths) = (config.replicator.clone(), hash_paths.clone());
             let running =
                 replicator::start(config, env.clone(), local, accounts, containers, paths)?;
-            self.running.push(running);
+            self.adopt(running, backend.address, backend.replicator_port, plan.sockets).await?;
         }
         if plan.runs(Part::Proxy) || plan.runs(Part::Identity) {
             self.start_front(plan).await?;
@@ -146,10 +146,11 @@ impl Node {
         let devices_dir = config.data.join("devices");
         let devices = |ring: &Ring, port| own_devices(ring, backend.address, port);
         // A dozen databases in one process share one cache and one set of background threads.
-        let budget = Some(listing::Budget::new(
-            config.containerd.cache_bytes,
-            config.containerd.write_buffer_bytes,
-        ));
+        let listings = &config.containerd;
+        let budget = (plan.part == Part::All)
+            .then(|| listing::Budget::new(listings.cache_bytes, listings.write_buffer_bytes));
+        let policies = config.proxy.policies.iter();
+        let policies = policies.map(|policy| (policy.index, policy.name.clone())).collect();
         if plan.runs(Part::Accountd) {
             let port = backend.account_port;
             let config = accountd::Config {
@@ -158,6 +159,7 @@ impl Node {
                 hash_paths: hash_paths.clone(),
                 limits: config.limits.clone(),
                 budget: budget.clone(),
+                policies,
                 ..config.accountd.clone()
             };
             let running = accountd::start(config, env.clone()).await?;
@@ -203,7 +205,10 @@ impl Node {
         self.client.register(endpoint.clone(), running.service());
         self.local.push(endpoint);
         if socket {
-            self.listen(SocketAddr::new(address, port), running.service()).await?;
+            let metrics = || async { telemetry::render_metrics() };
+            let router = axum::Router::new().route("/metrics", routing::get(metrics));
+            let service = Service::new(router.fallback_service(running.service()));
+            self.listen(SocketAddr::new(address, port), service).await?;
         }
         self.running.push(running);
         Ok(())

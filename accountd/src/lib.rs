@@ -30,6 +30,7 @@ use types::{HashPaths, Limits, PolicyIndex};
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The directory that has one directory per device.
+    #[serde(skip)]
     pub devices_dir: PathBuf,
     /// The devices, as the ring names them.
     #[serde(skip)]

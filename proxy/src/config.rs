@@ -80,7 +80,7 @@ impl Default for Config {
             allow_account_management: false,
             request_node_count_per_replica: 2,
             rebalance_missing_suppression_count: 1,
-            recheck_container_existence_s: 60,
+            recheck_container_existence_s: 5,
             recheck_account_existence_s: 60,
             info_cache_entries_max: 65_536,
             error_suppression_limit: 10,

@@ -146,10 +146,10 @@ impl Drop for Line {
         metrics::counter!("apus_response_bytes_total", "server" => self.server).increment(bytes);
         if self.server == "proxy" {
             tracing::info!(target: "access", server = self.server, method = %self.method, path = %self.path,
-                status, bytes, seconds, trans_id = %self.trans_id.0);
+                status, bytes, seconds = %format_args!("{seconds:.6}"), trans_id = %self.trans_id.0);
         } else {
             tracing::debug!(target: "access", server = self.server, method = %self.method, path = %self.path,
-                status, bytes, seconds, trans_id = %self.trans_id.0);
+                status, bytes, seconds = %format_args!("{seconds:.6}"), trans_id = %self.trans_id.0);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! One process per data directory.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Held as long as the data directory is in use; released when dropped or when the process dies.
@@ -32,7 +33,8 @@ impl DataLock {
     /// Makes the directory if need be, and takes it for this process.
     pub fn take(dir: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { path: dir.to_owned(), source };
-        std::fs::create_dir_all(dir).map_err(failed)?;
+        // What is inside is for this user alone: listings tell names.
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let file = File::options()
             .create(true)
             .truncate(false)

@@ -76,7 +76,7 @@ pub enum OpenError {
     },
     /// It is damaged.
     #[error(
-        "the database {path} cannot be opened; if its disk is sound, move the directory away and let replication fill it again"
+        "the database {path} cannot be opened; if its disk is sound, move the directory away: apus begins an empty one, and the other copies serve"
     )]
     Damaged {
         /// Which one.

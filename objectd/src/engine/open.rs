@@ -43,7 +43,7 @@ pub enum OpenError {
     Io(#[source] std::io::Error),
     /// The superblock is not one.
     #[error(
-        "its superblock is damaged ({0}); restore log/SUPER, or empty the directory and let replication fill it again"
+        "its superblock is damaged ({0}); restore log/SUPER, or move the directory away: apus begins an empty one, and the other copies serve"
     )]
     Superblock(crate::format::FormatError),
     /// Another cluster's.
@@ -56,7 +56,7 @@ pub enum OpenError {
     Policy(PolicyIndex),
     /// Something that was acknowledged cannot be read any more.
     #[error(
-        "its log is damaged: {0}; replace the disk, or empty the directory and let replication fill it again"
+        "its log is damaged: {0}; replace the disk, or move the directory away: apus begins an empty one, and the other copies serve"
     )]
     Damaged(String),
     /// The index does not work.
