@@ -215,7 +215,13 @@ impl Index {
         for row in self.db.iterator_cf(self.column(UPD), start).take(limit) {
             let (key, value) = row?;
             let token = UpdateToken::parse(&key).ok_or(FormatError::Field("token"))?;
-            found.push((token, decode_update(&value)?));
+            match decode_update(&value) {
+                Ok(update) => found.push((token, update)),
+                // One bad row must not hold up all behind it.
+                Err(error) => {
+                    tracing::error!(%error, token = token.0, "a listing update cannot be read")
+                }
+            }
         }
         Ok(found)
     }
@@ -264,6 +270,11 @@ impl IndexBatch<'_> {
     /// An update to be taken.
     pub fn put_update(&mut self, token: UpdateToken, encoded: &[u8]) {
         self.batch.put_cf(self.index.column(UPD), token.key(), encoded);
+    }
+
+    /// An update that was taken.
+    pub fn forget_update(&mut self, token: UpdateToken) {
+        self.batch.delete_cf(self.index.column(UPD), token.key());
     }
 
     /// Blocks taken of a bulk segment.

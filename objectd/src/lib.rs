@@ -28,6 +28,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use types::{HashPaths, PolicyIndex};
 
 /// How an object server runs. Sizes are in MiB, times in milliseconds.
@@ -56,6 +57,8 @@ pub struct Config {
     pub index_cache_mib: usize,
     /// Write buffer of each device's index.
     pub index_buffer_mib: usize,
+    /// Memory that bodies of large objects may take while they arrive; over it PUTs are answered 503.
+    pub body_memory_mib: u32,
     /// How often the index is made durable, so that a restart replays little.
     pub checkpoint_ms: u64,
     /// How long a body may pause.
@@ -76,6 +79,7 @@ impl Default for Config {
             reserve_mib: 256,
             index_cache_mib: 64,
             index_buffer_mib: 8,
+            body_memory_mib: 1024,
             checkpoint_ms: 60_000,
             client_timeout_ms: 60_000,
             container_update_timeout_ms: 1000,
@@ -146,6 +150,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         Duration::from_millis(config.checkpoint_ms.max(100)),
         env.shutdown.clone(),
     ));
+    let room = tokio::spawn(watch_room(engines.clone(), env.shutdown.clone()));
     let server = Arc::new(Server {
         devices,
         hash_paths: config.hash_paths,
@@ -153,13 +158,16 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         client_timeout: Duration::from_millis(config.client_timeout_ms),
         update_timeout: Duration::from_millis(config.container_update_timeout_ms),
         in_flight: Default::default(),
+        body_memory: Semaphore::new(config.body_memory_mib as usize),
         env: env.clone(),
     });
     let service = wire::service_fn(server, answer);
     let service = Observed::Backend.wrap("object-server", env.clock.clone(), service);
     Ok(Running::new(service, move || async move {
-        checkpoints.abort();
-        let _ = checkpoints.await;
+        for task in [checkpoints, room] {
+            task.abort();
+            let _ = task.await;
+        }
         let close = move || {
             for engine in engines {
                 engine.close();
@@ -195,6 +203,21 @@ fn open(
     let engine = engine.map_err(|source| StartError::Open { device: named(), dir, source })?;
     tracing::info!(device, io = engine.io_kind(), "device is open");
     Ok((engine, lock))
+}
+
+/// Space may be freed by others, so it is looked at also when nothing is written.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
+
+async fn watch_room(engines: Vec<Engine>, shutdown: daemon::Shutdown) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(ROOM_EVERY) => {}
+            () = shutdown.wait() => return,
+        }
+        let engines = engines.clone();
+        let measure = move || engines.iter().for_each(Engine::measure_room);
+        let _ = tokio::task::spawn_blocking(measure).await;
+    }
 }
 
 async fn checkpoint(engines: Vec<Engine>, every: Duration, shutdown: daemon::Shutdown) {

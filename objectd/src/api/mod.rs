@@ -23,6 +23,7 @@ use http::{Method, StatusCode};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use types::{HashPaths, ObjectHash, PolicyIndex, Timestamp};
 use updates::InFlight;
 use wire::{BackendPath, Request, Response, headers};
@@ -36,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) client_timeout: Duration,
     pub(crate) update_timeout: Duration,
     pub(crate) in_flight: InFlight,
+    /// In MiB.
+    pub(crate) body_memory: Semaphore,
 }
 
 /// An object request whose path and common headers have been read.

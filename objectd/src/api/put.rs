@@ -5,7 +5,7 @@ use super::object::{self, CONTENT_TYPE, ETAG, NAME};
 use super::updates::{self, overridden};
 use super::{ObjectRequest, Server, conditions, timestamp};
 use crate::engine::{BodyWriter, Change, EngineError};
-use crate::format::{CHUNK, RecordKind};
+use crate::format::{CHUNK, INLINE_MAX, RecordKind};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
@@ -13,6 +13,9 @@ use md5::{Digest, Md5};
 use std::sync::Arc;
 use types::{Timestamp, hex_encode};
 use wire::{Body, ObjectUpdate, Request, Response};
+
+/// What one large body takes while it arrives.
+const LARGE_MIB: u32 = 4;
 
 pub(super) async fn put(
     server: &Arc<Server>,
@@ -43,6 +46,10 @@ pub(super) async fn put(
         return Err(EngineError::Full.into());
     }
 
+    // Pieces being filled and in flight, for all that does not fit into its record.
+    let small = length.is_some_and(|length| length <= INLINE_MAX as u64);
+    let memory = server.body_memory.try_acquire_many(if small { 0 } else { LARGE_MIB });
+    let _memory = memory.map_err(|_| EngineError::Overloaded)?;
     let mut writer = object.engine.body();
     let etag = take_body(server, &mut writer, body, length).await?;
     let wanted = parts.headers.get(header::ETAG).and_then(|value| value.to_str().ok());

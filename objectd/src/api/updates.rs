@@ -6,7 +6,6 @@
 
 use super::error::Refusal;
 use super::{ObjectRequest, Server};
-use crate::engine::Engine;
 use crate::index::UpdateToken;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
@@ -125,17 +124,7 @@ pub(super) async fn send(
         metrics::counter!("apus_object_updates_deferred_total").increment(1);
         return;
     }
-    forget(&object.engine, &[token]);
-}
-
-fn forget(engine: &Engine, tokens: &[UpdateToken]) {
-    if let Err(error) = engine.updates_done(tokens) {
-        // It will be sent again, which changes nothing.
-        tracing::warn!(
-            error = daemon::telemetry::chain(&error),
-            "a listing update was not forgotten"
-        );
-    }
+    object.engine.update_done(token);
 }
 
 /// `UPDATES /<device>`: see the module above.
@@ -150,8 +139,8 @@ pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Resp
         let body = body.map_err(|_| Refusal::Disconnected)?;
         let ack: ReportedAck = serde_json::from_slice(&body)
             .map_err(|error| Refusal::Bad(format!("the acknowledgement is malformed: {error}")))?;
-        let tokens: Vec<_> = ack.tokens.into_iter().map(UpdateToken).collect();
-        forget(&engine, &tokens);
+        let tokens = ack.tokens.into_iter().map(UpdateToken).collect();
+        engine.updates_done(tokens).await?;
         return Ok(daemon::empty(StatusCode::NO_CONTENT));
     }
     let number = |name: &'static str, default: u64| match query.iter().find(|(key, _)| key == name)

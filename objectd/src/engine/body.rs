@@ -171,8 +171,11 @@ impl BodyWriter {
 
 impl Bulk {
     async fn wait_for_oldest(&mut self, engine: &Engine) -> Result<(), EngineError> {
-        let Some(write) = self.writes.pop_front() else { return Ok(()) };
-        let written = write.await.map_err(|_| EngineError::Stopping)?;
+        let Some(write) = self.writes.front_mut() else { return Ok(()) };
+        // Awaited in place: whoever drops this future must still find the write that is in flight.
+        let written = write.await;
+        self.writes.pop_front();
+        let written = written.map_err(|_| EngineError::Stopping)?;
         written.map_err(|error| engine.poison("write of bulk data", &error))
     }
 }
@@ -181,17 +184,18 @@ impl Drop for BodyWriter {
     fn drop(&mut self) {
         // Blocks under a write in flight must not be given to somebody else before it has ended. The tasks end
         // by themselves; until then the reservation waits with them.
-        if let Some(bulk) = self.bulk.take()
-            && !bulk.writes.is_empty()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move {
-                let Bulk { reservation, writes, .. } = bulk;
+        let Some(Bulk { reservation, writes, .. }) = self.bulk.take() else { return };
+        if writes.is_empty() {
+            return;
+        }
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
                 for write in writes {
                     let _ = write.await;
                 }
                 drop(reservation);
-            });
+            })),
+            Err(_) => reservation.keep(),
         }
     }
 }

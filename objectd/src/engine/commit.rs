@@ -33,6 +33,8 @@ pub(super) const RECORD_MAX: usize =
 pub(super) enum Job {
     /// Make a record durable.
     Commit(CommitRequest),
+    /// Forget listing updates that were taken; answered, if wanted, when they are no longer listed.
+    Forget(Vec<UpdateToken>, Option<oneshot::Sender<()>>),
     /// Take no more, and end.
     Close,
 }
@@ -86,44 +88,44 @@ pub(super) struct Committer {
 impl Committer {
     /// Runs until it is told to close, or nobody can tell it anything any more.
     pub(super) fn run(mut self) {
-        let mut waiting = Vec::with_capacity(RECORDS_MAX);
-        let mut held: Option<CommitRequest> = None;
+        // Should this thread ever die of a mistake, the device must not look alive.
+        let _guard = PoisonOnDrop(Arc::clone(&self.poisoned));
+        let mut group = Group::default();
         let mut frame = BlockBuf::default();
-        let mut bytes = 0;
         loop {
-            let first = match held.take() {
-                Some(first) => first,
-                None => match self.queue.blocking_recv() {
-                    Some(Job::Commit(first)) => first,
-                    // Those who still wait are told by the closed channel.
-                    Some(Job::Close) | None => return,
-                },
+            let first = match group.held.take() {
+                Some(held) => Some(Job::Commit(held)),
+                None => self.queue.blocking_recv(),
             };
-            bytes += padded(&first);
-            waiting.push(first);
-            let mut close = false;
-            while waiting.len() < RECORDS_MAX && bytes < FRAME_FULL {
-                match self.queue.try_recv() {
-                    Ok(Job::Commit(next)) if bytes + padded(&next) > RECORD_MAX.max(FRAME_FULL) => {
-                        held = Some(next);
-                        break;
-                    }
-                    Ok(Job::Commit(next)) => {
-                        bytes += padded(&next);
-                        waiting.push(next);
-                    }
-                    Ok(Job::Close) => {
-                        close = true;
-                        break;
-                    }
-                    Err(_) => break,
-                }
+            let Some(first) = first else { return };
+            let mut open = group.take(first);
+            while open && !group.is_full() {
+                let Ok(next) = self.queue.try_recv() else { break };
+                open = group.take(next);
             }
-            let result = self.commit(&mut waiting, std::mem::take(&mut bytes), &mut frame);
-            answer(&mut waiting, result);
-            if close {
+            self.finish(&mut group, &mut frame);
+            if group.close {
                 return;
             }
+        }
+    }
+
+    /// Does what has come together.
+    fn finish(&mut self, group: &mut Group, frame: &mut BlockBuf) {
+        let (bytes, forget) = (std::mem::take(&mut group.bytes), std::mem::take(&mut group.forget));
+        if group.waiting.is_empty() {
+            if let Err(error) = self.index.updates_done(&forget) {
+                // They will be sent again, which changes nothing.
+                let error = daemon::telemetry::chain(&error);
+                tracing::warn!(error, "listing updates were not forgotten");
+            }
+        } else {
+            let result = self.commit(&mut group.waiting, bytes, &forget, frame);
+            answer(&mut group.waiting, result);
+            self.segments.measure_room();
+        }
+        for forgotten in group.forgotten.drain(..) {
+            let _ = forgotten.send(());
         }
     }
 
@@ -131,6 +133,7 @@ impl Committer {
         &mut self,
         waiting: &mut [CommitRequest],
         record_bytes: usize,
+        forget: &[UpdateToken],
         frame: &mut BlockBuf,
     ) -> Result<Vec<Committed>, EngineError> {
         if self.poisoned.load(Ordering::Acquire) {
@@ -197,7 +200,7 @@ impl Committer {
             }
         }
         let bytes = frame.as_ref();
-        let tokens = apply(&self.index, base, bytes, &heads, applied).map_err(|error| {
+        let tokens = apply(&self.index, base, bytes, &heads, applied, forget).map_err(|error| {
             // Durable but not visible: only a restart, which replays the log, can mend that.
             self.poisoned.store(true, Ordering::Release);
             tracing::error!(
@@ -207,6 +210,56 @@ impl Committer {
             EngineError::Poisoned
         })?;
         Ok(tokens.into_iter().map(|token| Committed { token }).collect())
+    }
+}
+
+/// What will share a frame.
+#[derive(Default)]
+struct Group {
+    waiting: Vec<CommitRequest>,
+    bytes: usize,
+    forget: Vec<UpdateToken>,
+    forgotten: Vec<oneshot::Sender<()>>,
+    /// Came too late to fit, and begins the next group.
+    held: Option<CommitRequest>,
+    close: bool,
+}
+
+impl Group {
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= RECORDS_MAX || self.bytes >= FRAME_FULL || self.forget.len() >= QUEUE
+    }
+
+    /// Takes one more; false when the group is to end here.
+    fn take(&mut self, job: Job) -> bool {
+        match job {
+            Job::Commit(request)
+                if !self.waiting.is_empty()
+                    && self.bytes + padded(&request) > RECORD_MAX.max(FRAME_FULL) =>
+            {
+                self.held = Some(request);
+                return false;
+            }
+            Job::Commit(request) => {
+                self.bytes += padded(&request);
+                self.waiting.push(request);
+            }
+            Job::Forget(tokens, answer) => {
+                self.forget.extend(tokens);
+                self.forgotten.extend(answer);
+            }
+            // Those who still wait are told by the closed channel.
+            Job::Close => self.close = true,
+        }
+        !self.close
+    }
+}
+
+struct PoisonOnDrop(Arc<AtomicBool>);
+
+impl Drop for PoisonOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -269,6 +322,7 @@ pub(super) fn apply(
     frame: &[u8],
     heads: &[(u32, RecordHead)],
     applied: Applied,
+    forget: &[UpdateToken],
 ) -> Result<Vec<Option<UpdateToken>>, IndexError> {
     let mut batch = index.batch();
     let mut states: HashMap<ObjectHash, ObjectState> = HashMap::with_capacity(heads.len());
@@ -316,6 +370,9 @@ pub(super) fn apply(
         if taken > index.bulk_taken(segment)? {
             batch.put_bulk_taken(segment, taken);
         }
+    }
+    for token in forget {
+        batch.forget_update(*token);
     }
     batch.write(&applied)?;
     Ok(tokens)

@@ -154,6 +154,11 @@ impl Engine {
         self.0.segments.has_room()
     }
 
+    /// Finds out how much room there is. Blocks.
+    pub fn measure_room(&self) {
+        self.0.segments.measure_room();
+    }
+
     /// Which disk interface serves the device.
     pub fn io_kind(&self) -> &'static str {
         self.0.io.kind()
@@ -171,9 +176,18 @@ impl Engine {
         Ok(pending.map_err(|_| EngineError::Stopping)??)
     }
 
-    /// Forgets updates that were taken. Only memory is touched; after a crash some may be sent again.
-    pub fn updates_done(&self, tokens: &[UpdateToken]) -> Result<(), EngineError> {
-        Ok(self.0.index.updates_done(tokens)?)
+    /// Forgets updates that were taken, and waits until they are no longer listed. After a crash some may be
+    /// listed again.
+    pub async fn updates_done(&self, tokens: Vec<UpdateToken>) -> Result<(), EngineError> {
+        let (answer, wait) = oneshot::channel();
+        let job = Job::Forget(tokens, Some(answer));
+        self.0.commits.send(job).await.map_err(|_| EngineError::Stopping)?;
+        wait.await.map_err(|_| EngineError::Stopping)
+    }
+
+    /// Forgets an update that was taken, some time soon. When too much waits already it stays, and is sent again.
+    pub fn update_done(&self, token: UpdateToken) {
+        let _ = self.0.commits.try_send(Job::Forget(vec![token], None));
     }
 
     /// Makes the index durable, so that a restart replays little. Blocks.

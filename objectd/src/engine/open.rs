@@ -1,7 +1,7 @@
 //! Opening a device: making it when it is new, and finding out what is durable when it is not.
 
 use super::commit::{Committer, QUEUE};
-use super::segments::{Segments, find};
+use super::segments::{Segments, find, refuse_used};
 use super::{Engine, Inner, recover};
 use crate::format::{SegmentClass, Superblock};
 use crate::index::{Index, IndexBudget, IndexError};
@@ -101,20 +101,23 @@ impl Engine {
         let found = find(&io, &superblock.device_id).await?;
         let index = Arc::new(Index::open(index_dir, budget)?);
         let log = recover::replay(&io, &found, &index).await?;
+        refuse_used(&io, &found, &index).await?;
+        let poisoned = Arc::new(AtomicBool::new(false));
         let segments = Segments::new(
             Arc::clone(&io),
             superblock.device_id,
             options,
             Arc::clone(&clock),
             &found,
+            Arc::clone(&poisoned),
         );
         let last_bulk = found.headers.iter().rfind(|header| header.class == SegmentClass::Bulk);
         if let Some(header) = last_bulk {
             let taken = index.bulk_taken(header.id)?.max(1);
             segments.resume_bulk(header.id, taken, header.blocks);
         }
+        segments.measure_room();
         let segments = Arc::new(segments);
-        let poisoned = Arc::new(AtomicBool::new(false));
         let (commits, queue) = mpsc::channel(QUEUE);
         let committer = Committer {
             segments: Arc::clone(&segments),
@@ -151,8 +154,8 @@ async fn superblock(
     let (first, second) = blocks.as_ref().split_at(crate::io::BLOCK);
     let superblock = match Superblock::decode(first).or_else(|_| Superblock::decode(second)) {
         Ok(superblock) => superblock,
-        // The very first start ended between making the file and writing it.
-        Err(_) if !segments && blocks.as_ref().iter().all(|byte| *byte == 0) => {
+        // The very first start ended while it wrote the first copy; the second is written after that is durable.
+        Err(_) if !segments && second.iter().all(|byte| *byte == 0) => {
             return write_superblock(io, file, identity, clock).await;
         }
         Err(error) => return Err(OpenError::Superblock(error)),
@@ -162,6 +165,13 @@ async fn superblock(
     }
     if superblock.policy != identity.policy {
         return Err(OpenError::Policy(superblock.policy));
+    }
+    for (number, copy) in [(0, first), (1, second)] {
+        if Superblock::decode(copy).is_err() {
+            tracing::warn!(copy = number, "a damaged copy of the superblock is written anew");
+            let buf = BlockBuf::from_bytes(&superblock.encode());
+            io.write(file, number, buf, WriteMode::Durable).await.map_err(OpenError::Io)?;
+        }
     }
     Ok(superblock)
 }

@@ -39,7 +39,7 @@ pub(super) async fn replay(
                     next_block: at.block + header.blocks,
                     header_crc: header.crc,
                 };
-                apply(index, at.block as usize * BLOCK, &frame, &records, next)?;
+                apply(index, at.block as usize * BLOCK, &frame, &records, next, &[])?;
                 applied = next;
                 replayed += 1;
                 at.block += header.blocks;

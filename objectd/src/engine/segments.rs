@@ -1,7 +1,9 @@
 //! Segments: which there are, preparing the next, and room for bulk data.
 
+use super::body::poison;
 use super::{EngineError, OpenError};
-use crate::format::{Extent, SegmentClass, SegmentHeader};
+use crate::format::{Extent, FormatError, SegmentClass, SegmentHeader};
+use crate::index::Index;
 use crate::io::{BLOCK, BlockBuf, BlockIo, FileId, WriteMode};
 use daemon::SharedClock;
 use futures_executor::block_on;
@@ -22,6 +24,8 @@ pub(super) struct Segments {
     files: RwLock<HashMap<u32, FileId>>,
     state: Mutex<State>,
     preparing: AtomicBool,
+    poisoned: Arc<AtomicBool>,
+    room: AtomicBool,
 }
 
 struct State {
@@ -53,7 +57,7 @@ pub(super) struct Activated {
 pub(super) struct Found {
     pub(super) files: HashMap<u32, FileId>,
     pub(super) headers: Vec<SegmentHeader>,
-    pub(super) prepared: Vec<u32>,
+    pub(super) prepared: Vec<(u32, FileId)>,
 }
 
 impl Segments {
@@ -63,6 +67,7 @@ impl Segments {
         options: &super::EngineOptions,
         clock: SharedClock,
         found: &Found,
+        poisoned: Arc<AtomicBool>,
     ) -> Self {
         let next_id = found.files.keys().max().map_or(0, |id| id + 1);
         let next_epoch = found.headers.iter().map(|header| header.epoch).max().unwrap_or(0) + 1;
@@ -76,11 +81,13 @@ impl Segments {
             state: Mutex::new(State {
                 next_id,
                 next_epoch,
-                prepared: found.prepared.clone(),
+                prepared: found.prepared.iter().map(|(id, _)| *id).collect(),
                 bulk: None,
                 returned: Vec::new(),
             }),
             preparing: AtomicBool::new(false),
+            poisoned,
+            room: AtomicBool::new(true),
         }
     }
 
@@ -93,9 +100,15 @@ impl Segments {
         self.files.read().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
     }
 
-    /// Whether new data may be taken: a reserve stays for tombstones.
+    /// Whether new data may be taken: a reserve stays for tombstones. As of the last measurement.
     pub(super) fn has_room(&self) -> bool {
-        self.io.free_bytes().is_ok_and(|free| free > self.reserve_bytes)
+        self.room.load(Ordering::Acquire)
+    }
+
+    /// Asks the file system, which may take its time when the disk does.
+    pub(super) fn measure_room(&self) {
+        let room = self.io.free_bytes().is_ok_and(|free| free > self.reserve_bytes);
+        self.room.store(room, Ordering::Release);
     }
 
     /// Goes on filling the bulk segment that was in use before a restart.
@@ -162,14 +175,13 @@ impl Segments {
             return;
         }
         let segments = Arc::clone(self);
-        let work = move || {
-            if let Err(error) = block_on(segments.prepare()) {
-                tracing::debug!(
-                    error = daemon::telemetry::chain(&error),
-                    "no segment was prepared"
-                );
+        let work = move || match block_on(segments.prepare()) {
+            Ok(()) => segments.preparing.store(false, Ordering::Release),
+            // Trying again would leave one more file behind each time; a segment is made when it is needed.
+            Err(error) => {
+                let error = daemon::telemetry::chain(&error);
+                tracing::warn!(error, "no segments are prepared ahead any more, until a restart");
             }
-            segments.preparing.store(false, Ordering::Release);
         };
         if let Err(error) = std::thread::Builder::new().name("disk-prepare".to_owned()).spawn(work)
         {
@@ -188,10 +200,7 @@ impl Segments {
             state.next_id - 1
         };
         let file = self.create(id).await?;
-        let failed = |error: std::io::Error| {
-            tracing::warn!(%error, "a segment could not be zeroed");
-            EngineError::Poisoned
-        };
+        let failed = |error| poison(&self.poisoned, "zeroing of a segment", &error);
         let mut zeros = BlockBuf::zeroed(ZERO_BLOCKS);
         for at in (0..self.blocks).step_by(ZERO_BLOCKS as usize) {
             zeros.resize(ZERO_BLOCKS.min(self.blocks - at));
@@ -267,26 +276,39 @@ pub(super) async fn find(io: &Arc<dyn BlockIo>, device_id: &[u8; 16]) -> Result<
         let block = io.read(file, 0, 1).await.map_err(OpenError::Io)?;
         let damaged = |what: String| OpenError::Damaged(format!("segment {name}: {what}"));
         match SegmentHeader::decode(block.as_ref()) {
-            Ok(None) => found.prepared.push(id),
+            Ok(None) => found.prepared.push((id, file)),
             Ok(Some(header))
                 if header.id == id && header.blocks == blocks && header.device_id == *device_id =>
             {
                 found.headers.push(header);
             }
             Ok(Some(_)) => return Err(damaged("its header belongs to another".to_owned())),
-            Err(error) => {
-                // A header is durable before anything else is written to its segment, so a torn one is
-                // of a segment that was never used.
-                let rest = io.read(file, 1, 1).await.map_err(OpenError::Io)?;
-                if rest.as_ref().iter().any(|byte| *byte != 0) {
-                    return Err(damaged(error.to_string()));
-                }
-                found.prepared.push(id);
-            }
+            // A header is durable before anything else is written to its segment, so a torn one is of a
+            // segment that was never used; `refuse_used` sees whether that is so.
+            Err(FormatError::Magic | FormatError::Checksum) => found.prepared.push((id, file)),
+            Err(error) => return Err(damaged(error.to_string())),
         }
     }
     found.headers.sort_by_key(|header| header.epoch);
     Ok(found)
+}
+
+/// Refuses segments that pass for unused, by their header, but are not: a damaged header must never make room
+/// for new data over old. `index` has the whole log applied, so it knows every bulk segment that is named.
+pub(super) async fn refuse_used(
+    io: &Arc<dyn BlockIo>,
+    found: &Found,
+    index: &Index,
+) -> Result<(), OpenError> {
+    for (id, file) in &found.prepared {
+        let first = io.read(*file, 1, 1).await.map_err(OpenError::Io)?;
+        let written = first.as_ref().iter().any(|byte| *byte != 0);
+        if written || index.bulk_taken(*id)? > 0 {
+            let name = SegmentHeader::file_name(*id);
+            return Err(OpenError::Damaged(format!("segment {name}: its header is gone")));
+        }
+    }
+    Ok(())
 }
 
 /// Blocks that hold so many bytes.

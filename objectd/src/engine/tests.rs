@@ -137,7 +137,7 @@ async fn what_was_put_is_read_also_after_a_restart() {
         let engine = open(io(), &base.join("index")).expect("rebuilds its index");
         check(&engine).await;
         let pending = engine.pending_updates(UpdateToken(0), 100).await.expect("listed");
-        engine.updates_done(&pending.iter().map(|(t, _)| *t).collect::<Vec<_>>()).expect("done");
+        engine.updates_done(pending.iter().map(|(t, _)| *t).collect()).await.expect("done");
         assert!(engine.pending_updates(UpdateToken(0), 100).await.expect("listed").is_empty());
         tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
     }
@@ -291,6 +291,34 @@ async fn a_full_disk_refuses_and_stays_sound() {
     delete(&engine, 0, 11).await.expect("a tombstone still fits");
 }
 
+/// A bulk segment may begin with zeros, so zeros behind a damaged header do not make it unused.
+#[tokio::test]
+async fn a_damaged_segment_header_never_makes_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = SimIo::new(1 << 28, 5);
+    let engine = open(Arc::new(disk.clone()), &dir.path().join("index")).expect("opens");
+    put(&engine, 1, 10, &vec![0; 1_000_000]).await.expect("put");
+    put(&engine, 2, 11, &content(2, 900_000)).await.expect("put");
+    let names = disk.list().await.expect("listed");
+    tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
+    for name in names.iter().filter(|name| name.ends_with(".seg")) {
+        for header in 0..2 {
+            let damage = |disk: &SimIo| match header {
+                0 => disk.flip_bit(name, 2000 * 8),
+                _ => disk.zero(name, 0..4096),
+            };
+            let copy = disk.crash();
+            damage(&copy);
+            for index in ["index", "rebuilt"] {
+                let index = dir.path().join(index);
+                let opened = open(Arc::new(copy.clone()), &index).err().expect(name);
+                assert!(matches!(opened, OpenError::Damaged(_)), "{name}: {opened}");
+            }
+            let _ = std::fs::remove_dir_all(dir.path().join("rebuilt"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_foreign_or_damaged_superblock_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -311,6 +339,9 @@ async fn a_foreign_or_damaged_superblock_is_refused() {
     assert!(matches!(opened.err(), Some(OpenError::Foreign)));
     disk.flip_bit("SUPER", 100);
     drop(open(Arc::new(disk.clone()), &dir.path().join("c")).expect("the second copy counts"));
+    disk.flip_bit("SUPER", 4096 * 8 + 100);
+    drop(open(Arc::new(disk.clone()), &dir.path().join("e")).expect("the first was mended"));
+    disk.flip_bit("SUPER", 100);
     disk.flip_bit("SUPER", 4096 * 8 + 100);
     let error = open(Arc::new(disk), &dir.path().join("d")).err().expect("refused");
     assert!(error.to_string().starts_with("its superblock is damaged"), "{error}");

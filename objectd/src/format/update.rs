@@ -19,8 +19,8 @@ pub fn encode_update(update: &ObjectUpdate) -> Vec<u8> {
         &update.etag,
     ];
     for text in texts {
-        let text = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
-        out.u16(text.len() as u16).put(text);
+        let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+        out.u16(text.len() as u16).put(text.as_bytes());
     }
     out.0
 }

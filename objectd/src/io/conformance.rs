@@ -73,6 +73,29 @@ async fn uring_conforms() {
     }
 }
 
+/// The commit thread is no task of a runtime, and finds the queue full of reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_makes_plain_threads_wait_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let device: Arc<dyn BlockIo> = Arc::new(ThreadIo::open(dir.path()).expect("opens"));
+    let file = device.create("a.seg", 512).await.expect("created");
+    let reads = (0..2000).map(|_| {
+        let device = Arc::clone(&device);
+        tokio::spawn(async move { device.read(file, 0, 512).await.map(drop) })
+    });
+    let reads: Vec<_> = reads.collect();
+    let writer = std::thread::spawn(move || {
+        for at in 0..64 {
+            let write = device.write(file, at, pattern(1, 1), WriteMode::Durable);
+            futures_executor::block_on(write).expect("written");
+        }
+    });
+    for read in reads {
+        read.await.expect("joined").expect("read");
+    }
+    tokio::task::spawn_blocking(move || writer.join()).await.expect("joined").expect("no panic");
+}
+
 #[tokio::test]
 async fn the_simulation_conforms() {
     conforms(Arc::new(SimIo::new(1 << 20, 1))).await;

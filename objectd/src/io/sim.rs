@@ -85,6 +85,14 @@ impl SimIo {
         }
     }
 
+    /// Zeroes bytes on the media, as a sector that was reset does.
+    pub fn zero(&self, name: &str, range: std::ops::Range<usize>) {
+        for file in self.disk().files.iter_mut().filter(|file| file.name == name) {
+            file.live[range.clone()].fill(0);
+            file.durable[range.clone()].fill(0);
+        }
+    }
+
     /// The content of a file as a reader sees it.
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
         let disk = self.disk();

@@ -30,6 +30,13 @@ impl Storage {
             Err(error) => return Err(error.into()),
         };
         std::fs::remove_file(&probe)?;
+        // What a crash left half made.
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "new") {
+                std::fs::remove_file(path)?;
+            }
+        }
         Ok(Storage { dir: dir.to_owned(), files: RwLock::default(), direct })
     }
 
@@ -47,18 +54,21 @@ impl Storage {
     pub(super) fn create(&self, name: &str, blocks: u32) -> io::Result<FileId> {
         let temporary = self.dir.join(format!(".{name}.new"));
         let _ = std::fs::remove_file(&temporary);
-        let file = self.open_file(&temporary, OFlags::CREATE | OFlags::EXCL)?;
+        let made = self.make(&temporary, name, blocks);
+        made.inspect_err(|_| {
+            let _ = std::fs::remove_file(&temporary);
+        })
+    }
+
+    fn make(&self, temporary: &Path, name: &str, blocks: u32) -> io::Result<FileId> {
+        let file = self.open_file(temporary, OFlags::CREATE | OFlags::EXCL)?;
         let len = u64::from(blocks) * BLOCK as u64;
         match rustix::fs::fallocate(file.as_fd(), FallocateFlags::empty(), 0, len) {
             Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(len)?,
-            other => {
-                other.inspect_err(|_| {
-                    let _ = std::fs::remove_file(&temporary);
-                })?;
-            }
+            other => other?,
         }
         file.sync_all()?;
-        std::fs::rename(&temporary, self.dir.join(name))?;
+        std::fs::rename(temporary, self.dir.join(name))?;
         File::open(&self.dir)?.sync_all()?;
         self.keep(file)
     }

@@ -8,8 +8,8 @@ use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use tokio::sync::oneshot;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
 
 /// Threads of one device: as many transfers as a disk of today wants in flight.
 const THREADS: usize = 4;
@@ -21,23 +21,23 @@ type Job = Box<dyn FnOnce(&Storage) + Send>;
 /// A [`BlockIo`] on a directory by `pread` and `pwritev2`.
 pub struct ThreadIo {
     storage: Arc<Storage>,
-    jobs: mpsc::SyncSender<Job>,
+    jobs: mpsc::Sender<Job>,
 }
 
 impl ThreadIo {
     /// Opens the directory, making it if need be.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let storage = Arc::new(Storage::open(dir)?);
-        let (jobs, queue) = mpsc::sync_channel::<Job>(QUEUE);
+        let (jobs, queue) = mpsc::channel::<Job>(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..THREADS {
             let (storage, queue) = (Arc::clone(&storage), Arc::clone(&queue));
             let work = move || {
                 loop {
-                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
                     match job {
-                        Ok(job) => job(&storage),
-                        Err(mpsc::RecvError) => break,
+                        Some(job) => job(&storage),
+                        None => break,
                     }
                 }
             };
@@ -55,20 +55,13 @@ impl ThreadIo {
         let job: Job = Box::new(move |storage| {
             let _ = answer.send(work(storage));
         });
-        // The caller may be an async task, so a full queue must not block it: a transient thread hands over.
-        let sent = match self.jobs.try_send(job) {
-            Ok(()) => Ok(()),
-            Err(mpsc::TrySendError::Full(job)) => {
-                let jobs = self.jobs.clone();
-                Err(tokio::task::spawn_blocking(move || jobs.send(job).is_ok()))
-            }
-            Err(mpsc::TrySendError::Disconnected(_)) => Ok(()),
-        };
+        // A full queue makes the future wait, on whatever drives it: callers are tasks of the runtime and plain
+        // threads alike.
+        let jobs = self.jobs.clone();
         Box::pin(async move {
-            if let Err(handover) = sent {
-                let _ = handover.await;
-            }
-            wait.await.map_err(|_| io::Error::other("the disk's threads have stopped"))?
+            let stopped = || io::Error::other("the disk's threads have stopped");
+            jobs.send(job).await.map_err(|_| stopped())?;
+            wait.await.map_err(|_| stopped())?
         })
     }
 }

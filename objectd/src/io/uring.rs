@@ -14,6 +14,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Operations in the ring at a time.
@@ -22,6 +23,8 @@ const ENTRIES: u32 = 256;
 const QUEUE: usize = 1024;
 const RWF_DSYNC: i32 = 2;
 const WAKE: u64 = u64::MAX;
+const EAGAIN: i32 = rustix::io::Errno::AGAIN.raw_os_error();
+const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
 
 enum Work {
     Read(BlockBuf),
@@ -188,13 +191,21 @@ impl Ring {
                 return;
             }
             if let Err(error) = self.wait(open) {
-                // Without a working ring no operation can ever complete: dropping them tells their callers.
-                tracing::error!(%error, "io_uring failed; this disk is given up until a restart");
-                // The kernel may still write into buffers in flight, so they must outlive us.
-                std::mem::forget(std::mem::take(&mut self.flying));
+                self.give_up(&error);
                 return;
             }
             self.complete();
+        }
+    }
+
+    /// Without a working ring no operation can ever complete, and their callers must know.
+    fn give_up(&mut self, error: &io::Error) {
+        tracing::error!(%error, "io_uring failed; this disk is given up until a restart");
+        for op in self.flying.drain(..).flatten() {
+            let Op { file, work, answer, .. } = op;
+            let _ = answer.send(Err(io::Error::new(error.kind(), "io_uring failed")));
+            // The kernel may still write into a buffer in flight, so that must outlive us.
+            std::mem::forget((file, work));
         }
     }
 
@@ -272,6 +283,11 @@ impl Ring {
         let waited = loop {
             match self.uring.submit_and_wait(want) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The kernel is short of memory or of room for completions for a moment.
+                Err(error) if [Some(EAGAIN), Some(EBUSY)].contains(&error.raw_os_error()) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    break Ok(());
+                }
                 other => break other.map(drop),
             }
         };
