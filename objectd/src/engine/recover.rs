@@ -8,14 +8,42 @@ use crate::format::{
     frame_records,
 };
 use crate::index::{Applied, Index};
-use crate::io::{BLOCK, BlockIo, FileId};
+use crate::io::{BLOCK, BlockBuf, BlockIo, FileId};
 use std::sync::Arc;
+
+/// Blocks that are read at a time: frames are short and stand one behind the other.
+const WINDOW: u32 = 512;
 
 /// Where the reader stands.
 struct Cursor<'a> {
     header: &'a SegmentHeader,
     file: FileId,
     block: u32,
+    /// What was read last, and where it begins.
+    window: (u32, BlockBuf),
+}
+
+impl<'a> Cursor<'a> {
+    fn new(header: &'a SegmentHeader, file: FileId, block: u32) -> Self {
+        Cursor { header, file, block, window: (0, BlockBuf::default()) }
+    }
+
+    /// Blocks of the segment, from the window if they are in it. They must lie within the segment.
+    async fn read(
+        &mut self,
+        io: &Arc<dyn BlockIo>,
+        at: u32,
+        blocks: u32,
+    ) -> Result<&[u8], OpenError> {
+        let (start, window) = &self.window;
+        if at < *start || at + blocks > start + window.blocks() {
+            let length = WINDOW.max(blocks).min(self.header.blocks - at);
+            let read = io.read(self.file, at, length).await.map_err(OpenError::Io)?;
+            self.window = (at, read);
+        }
+        let from = (at - self.window.0) as usize * BLOCK;
+        Ok(&self.window.1.as_ref()[from..from + blocks as usize * BLOCK])
+    }
 }
 
 /// Applies what the index does not know yet, and tells where the log goes on.
@@ -50,8 +78,7 @@ pub(super) async fn replay(
                 match next {
                     None => break,
                     Some(next) if next.first_lsn == applied.lsn + 1 => {
-                        cursor =
-                            Some(Cursor { header: next, file: file_of(found, next)?, block: 1 });
+                        cursor = Some(Cursor::new(next, file_of(found, next)?, 1));
                     }
                     Some(next) => {
                         return Err(OpenError::Damaged(format!(
@@ -102,13 +129,13 @@ fn begin<'a>(
         };
         (*known.ok_or_else(missing)?, applied.next_block)
     };
-    Ok(Some(Cursor { header, file: file_of(found, header)?, block }))
+    Ok(Some(Cursor::new(header, file_of(found, header)?, block)))
 }
 
 /// The frame at the cursor, if a whole one that continues the log stands there.
 async fn read_frame(
     io: &Arc<dyn BlockIo>,
-    at: &Cursor<'_>,
+    at: &mut Cursor<'_>,
     applied: &Applied,
 ) -> Result<Option<(FrameHeader, Vec<u8>)>, OpenError> {
     if at.block >= at.header.blocks {
@@ -119,21 +146,20 @@ async fn read_frame(
     if !continues || at.block + header.blocks > at.header.blocks {
         return Ok(None);
     }
-    let frame = io.read(at.file, at.block, header.blocks).await.map_err(OpenError::Io)?;
-    match frame_records(frame.as_ref(), &header) {
-        Ok(_) => Ok(Some((header, frame.as_ref().to_vec()))),
+    let frame = at.read(io, at.block, header.blocks).await?;
+    match frame_records(frame, &header) {
+        Ok(_) => Ok(Some((header, frame.to_vec()))),
         Err(_) => Ok(None),
     }
 }
 
 async fn read_header(
     io: &Arc<dyn BlockIo>,
-    at: &Cursor<'_>,
+    at: &mut Cursor<'_>,
     block: u32,
 ) -> Result<Option<FrameHeader>, OpenError> {
-    let bytes = io.read(at.file, block, 1).await.map_err(OpenError::Io)?;
     let address = FrameAddress { epoch: at.header.epoch, segment: at.header.id, block };
-    match FrameHeader::decode(bytes.as_ref(), address) {
+    match FrameHeader::decode(at.read(io, block, 1).await?, address) {
         Ok(header) => Ok(Some(header)),
         Err(FormatError::Version(version)) => Err(OpenError::Damaged(format!(
             "frame version {version} is newer than this apus knows"
@@ -146,7 +172,7 @@ async fn read_header(
 /// one proves that what is missing before it had been acknowledged.
 async fn refuse_lost_frames(
     io: &Arc<dyn BlockIo>,
-    at: &Cursor<'_>,
+    at: &mut Cursor<'_>,
     applied: &Applied,
 ) -> Result<(), OpenError> {
     let until = at.header.blocks.min(at.block.saturating_add(FRAME_BLOCKS_MAX + 1));
