@@ -4,18 +4,19 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apus/target
 # Where rustup puts cargo, which a shell that was opened before does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-# What `make run` passes on to `apus serve`, and `make bench` to the benchmarks.
+# What `make run` passes on to `apus serve`, and `make bench` and `make compare` to the benchmarks.
 ARGS ?=
 # What `make clean-data` removes.
 DATA ?= data
 
-.PHONY: help run test check bench clean-data
+.PHONY: help run test check bench compare clean-data
 
 help:
 	@echo "make run         build apus and serve a cloud; ARGS='--listen 127.0.0.1:9000' and the like"
 	@echo "make test        run every test"
 	@echo "make check       what a change must pass before it is sent: format, lints, house rules, licences"
 	@echo "make bench       run the benchmarks"
+	@echo "make compare     measure apus beside Python Swift on this machine; benches/README.md says how"
 	@echo "make clean-data  remove the data directory that apus made here (DATA=$(DATA))"
 
 run:
@@ -30,6 +31,11 @@ check:
 bench:
 	@scripts/setup.sh build
 	cargo bench --package benches $(ARGS)
+
+compare:
+	@scripts/setup.sh build
+	cargo build --release --workspace
+	python3 benches/compare_swift.py $(ARGS)
 
 clean-data:
 	@scripts/clean_data.sh '$(DATA)'
