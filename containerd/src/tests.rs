@@ -273,6 +273,35 @@ async fn reports_wait_until_acknowledged_and_no_change_is_lost() {
 }
 
 #[tokio::test]
+async fn reports_that_stay_do_not_stand_in_the_way_of_others() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = node(dir.path()).await;
+    for path in ["/sda/1/a/c1", "/sda/1/a/c2", "/sda/1/a/c3"] {
+        node.ask("PUT", path, &[("x-timestamp", "10")]).await;
+    }
+    let page = |limit: u32, marker: u64| {
+        let node = &node;
+        async move {
+            let path = format!("/sda?limit={limit}&marker={marker}");
+            let body = node.ask("UPDATES", &path, &[]).await.body;
+            let page: PendingReports = serde_json::from_str(&body).expect("reports");
+            page.reports.into_iter().map(|r| (r.token, r.container)).collect::<Vec<_>>()
+        }
+    };
+    let (mut seen, mut marker) = (Vec::new(), 0);
+    while let [(token, container)] = page(1, marker).await.as_slice() {
+        seen.push(container.clone());
+        assert!(seen.len() <= 3, "{seen:?}");
+        marker = *token;
+    }
+    assert_eq!(seen, ["c1", "c2", "c3"]);
+    // Neither a page from the middle nor an empty one past the end hides what waits before it.
+    assert_eq!(page(10, 0).await.len(), 3);
+    let refused = node.ask("UPDATES", "/sda?marker=x", &[]).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn everything_acknowledged_is_there_after_a_restart() {
     let dir = tempfile::tempdir().expect("a directory");
     let first = node(dir.path()).await;

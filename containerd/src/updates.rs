@@ -10,7 +10,7 @@ use wire::{
 const LIMIT_DEFAULT: u32 = 1000;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// The head of a device's queue, or (with `?ack`) the acknowledgement of a part of it.
+/// A page of a device's queue, or (with `?ack`) the acknowledgement of a part of it.
 pub(crate) async fn answer(server: &Server, request: Request) -> Result<Response, Refusal> {
     let device = request.uri().path().trim_matches('/').to_owned();
     let database = server.devices.get(&device)?;
@@ -32,7 +32,13 @@ pub(crate) async fn answer(server: &Server, request: Request) -> Result<Response
         Some(Ok(limit)) if limit <= REPORTS_MAX => limit,
         Some(_) => return Err(Refusal::Limit(REPORTS_MAX)),
     };
-    let pending = database.pending(limit as usize).await?;
+    let marker = parameters.iter().find(|(name, _)| name == "marker");
+    let after = match marker.map(|(_, value)| value.parse()) {
+        None => 0,
+        Some(Ok(token)) => token,
+        Some(Err(_)) => return Err(Refusal::Invalid("Invalid marker: a token is expected".into())),
+    };
+    let pending = database.pending(after, limit as usize).await?;
     let reports = pending.iter().map(|(token, entity)| report(*token, entity)).collect();
     // Texts and numbers into memory: there is nothing that could fail.
     let body = serde_json::to_vec(&PendingReports { reports }).unwrap_or_default();

@@ -117,6 +117,9 @@ pub enum DatabaseError {
     /// The device failed; it needs a person.
     #[error("this device has failed")]
     Device,
+    /// A record of this list is damaged; others on this device may be sound.
+    #[error("this list cannot be read")]
+    Unreadable,
     /// The device is as full as it may get.
     #[error("there is not enough space on this device")]
     Full,
@@ -246,9 +249,14 @@ impl<R: Row> Database<R> {
         }
     }
 
-    /// Lists that owe a report, each with the token to acknowledge it by; the longest waiting first.
-    pub async fn pending(&self, limit: usize) -> Result<Vec<(u64, Entity)>, DatabaseError> {
-        let waiting = self.read(move |view| view.waiting(limit)).await?;
+    /// Lists that owe a report, each with the token to acknowledge it by; the longest waiting first. Only those
+    /// with greater tokens than `after`; 0 is the head of the queue.
+    pub async fn pending(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Entity)>, DatabaseError> {
+        let waiting = self.read(move |view| view.waiting(after, limit)).await?;
         let Some((last, _)) = waiting.last().copied() else { return Ok(Vec::new()) };
         // After this answer no change hides behind one of these tokens: it would take a new one. So what is
         // read below under a token is what an acknowledgement of that token means.

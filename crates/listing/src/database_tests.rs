@@ -157,21 +157,53 @@ async fn a_report_is_not_settled_by_a_change_in_the_same_batch() {
     let dir = tempfile::tempdir().expect("a directory");
     let database = open(dir.path()).expect("opens");
     make(&database).await;
-    let first = database.pending(10).await.expect("read")[0].0;
+    let first = database.pending(0, 10).await.expect("read")[0].0;
     let both = database.write(move |transaction| {
         transaction.merge_row(&HASH, POLICY, "o", &row(5, false))?;
         transaction.acknowledge(first)
     });
     both.await.expect("written");
-    let waiting = database.pending(10).await.expect("read");
+    let waiting = database.pending(0, 10).await.expect("read");
     assert_eq!(waiting.len(), 1);
     assert_eq!(waiting[0].1.report().objects, 1);
     database.acknowledge(vec![waiting[0].0]).await.expect("written");
-    assert!(database.pending(10).await.expect("read").is_empty());
+    assert!(database.pending(0, 10).await.expect("read").is_empty());
     // A change taken back before anybody was told leaves nothing to tell.
     merge(&database, "p", row(6, false)).await;
     merge(&database, "p", row(7, true)).await;
-    assert!(database.pending(10).await.expect("read").is_empty());
+    assert!(database.pending(0, 10).await.expect("read").is_empty());
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_report_that_one_scan_misses_is_not_hidden_by_what_another_found() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let database = open(dir.path()).expect("opens");
+    let store = database.store().expect("open");
+    let early = store.scan_waiting(0);
+    make(&database).await;
+    assert_eq!(store.waiting(0, 10).expect("read").len(), 1);
+    assert!(early.take(10).expect("read").is_empty(), "begun before there was anything");
+    assert_eq!(store.waiting(0, 10).expect("read").len(), 1);
+    drop(store);
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_no_failure_of_its_device() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let database = open(dir.path()).expect("opens");
+    let store = database.store().expect("open");
+    store.db.put(crate::keys::entity::encode(&HASH), b"no record").expect("written");
+    drop(store);
+    assert_eq!(database.entity(HASH).await, Err(DatabaseError::Unreadable));
+    let read = database.read(|view| view.entity(&HASH)).await;
+    assert_eq!(read, Err(DatabaseError::Unreadable));
+    let written = database.write(|transaction| transaction.entity(&HASH)).await;
+    assert_eq!(written, Err(DatabaseError::Unreadable));
+    let status = |error| crate::Refusal::Database(error).response().status().as_u16();
+    assert_eq!((status(DatabaseError::Unreadable), status(DatabaseError::Device)), (500, 507));
+    assert_eq!(database.entity(ObjectHash([8; 16])).await, Ok(None), "others are served");
     database.close().await;
 }
 

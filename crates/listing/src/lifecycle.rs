@@ -116,13 +116,21 @@ pub fn marked_deleted(entity: &Entity) -> bool {
     entity.status_deleted || entity.delete_timestamp > entity.put_timestamp
 }
 
+/// Removals remembered for each item that may be there at a time; they are written with every row.
+const REMOVALS_PER_ITEM: usize = 4;
+
 /// Swift judges metadata only when some is sent.
 fn change_metadata(
     entity: &mut Entity,
     changes: &Metadata,
     limits: &Limits,
 ) -> Result<(), MetadataError> {
-    if entity.metadata.merge(changes) { entity.metadata.check(limits) } else { Ok(()) }
+    if !entity.metadata.merge(changes) {
+        return Ok(());
+    }
+    let most = (limits.max_meta_count as usize).saturating_mul(REMOVALS_PER_ITEM);
+    entity.metadata.forget_removals(most);
+    entity.metadata.check(limits)
 }
 
 /// A request to change metadata.

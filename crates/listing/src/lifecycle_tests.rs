@@ -107,3 +107,26 @@ fn metadata_is_judged_before_anything_is_stored() {
     let outcome = post::<ObjectRow>(Some(entity), &touched, &Limits::default());
     assert!(matches!(outcome, PostOutcome::Stored(entity) if entity.put_timestamp == at(12)));
 }
+
+#[test]
+fn removed_metadata_does_not_pile_up() {
+    let limits = Limits { max_meta_count: 2, ..Limits::default() };
+    let (mut entity, _) = stored(put_container(None, 10, None));
+    let mut change = |name: String, value: &str, seconds: u64| {
+        let value = MetadataValue { value: value.to_owned(), at: at(seconds) };
+        let metadata = Metadata([(name, value)].into());
+        let outcome =
+            post::<ObjectRow>(Some(entity.clone()), &Post { touch: None, metadata }, &limits);
+        let PostOutcome::Stored(changed) = outcome else { panic!("{outcome:?}") };
+        entity = *changed;
+        entity.metadata.0.len()
+    };
+    for n in 0..100 {
+        assert_eq!(change(format!("X-Container-Meta-Never-{n}"), "", 20), 0);
+    }
+    for n in 0..100 {
+        change(format!("X-Container-Meta-{n}"), "1", 30 + 2 * n);
+        assert!(change(format!("X-Container-Meta-{n}"), "", 31 + 2 * n) <= 8);
+    }
+    assert!(entity.metadata.0.contains_key("X-Container-Meta-99"), "the newest is remembered");
+}

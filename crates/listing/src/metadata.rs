@@ -1,7 +1,7 @@
 //! Metadata of an account or a container: headers with values, each under its own timestamp.
 //!
-//! A value is replaced by a newer one only; an empty value says "removed at this moment" and must be
-//! remembered until it is reclaimed (Swift: common/db.py, `update_metadata` and `validate_metadata`).
+//! A value is replaced by a newer one only; an empty value says "removed at this moment" and is remembered,
+//! within bounds, so that an older value which arrives late does not come back (Swift: common/db.py, `update_metadata` and `validate_metadata`).
 
 use std::collections::BTreeMap;
 use types::{Limits, Timestamp};
@@ -35,10 +35,17 @@ pub enum MetadataError {
 
 impl Metadata {
     /// Takes over whatever is newer in `changes`. Says whether anything was.
+    ///
+    /// The removal of a name that is not here is not remembered: a client could make up such names without end,
+    /// and the whole record is written again with every change of a row. The price: when a removal overtakes
+    /// the very first POST of its name, that POST, arriving late, sets what should be gone on this replica.
     pub fn merge(&mut self, changes: &Metadata) -> bool {
         let mut changed = false;
         for (name, new) in &changes.0 {
-            let newer = self.0.get(name).is_none_or(|old| new.at > old.at);
+            let newer = match self.0.get(name) {
+                Some(old) => new.at > old.at,
+                None => !new.value.is_empty(),
+            };
             if newer {
                 self.0.insert(name.clone(), new.clone());
                 changed = true;
@@ -67,6 +74,19 @@ impl Metadata {
             return Err(MetadataError::TooLarge(limits.max_meta_overall_size));
         }
         Ok(())
+    }
+
+    /// Keeps at most so many removals in memory, the newest. Only a POST that is older than a forgotten removal
+    /// and arrives after it was forgotten could tell the difference: it would set its value again.
+    pub fn forget_removals(&mut self, most: usize) {
+        let removed = self.0.iter().filter(|(_, item)| item.value.is_empty());
+        let mut removed: Vec<(Timestamp, String)> =
+            removed.map(|(name, item)| (item.at, name.clone())).collect();
+        removed.sort_unstable();
+        let excess = removed.len().saturating_sub(most);
+        for (_, name) in removed.drain(..excess) {
+            self.0.remove(&name);
+        }
     }
 
     /// What clients see: names and values that are not removed.
@@ -116,7 +136,40 @@ mod tests {
         assert_eq!(left, [("X-Container-Sysmeta-Shard-Root", "r")]);
     }
 
+    #[test]
+    fn only_removals_of_what_was_there_are_remembered_and_only_so_many() {
+        let mut metadata = one("X-Container-Meta-A", "1", 1);
+        assert!(!metadata.merge(&one("X-Container-Meta-B", "", 2)));
+        assert!(metadata.merge(&one("X-Container-Meta-A", "", 2)));
+        assert!(!metadata.merge(&one("X-Container-Meta-A", "1", 1)), "a late POST changes nothing");
+        for (name, at) in [("C", 3), ("D", 5), ("E", 4)] {
+            metadata.merge(&one(name, "1", at));
+            metadata.merge(&one(name, "", at + 10));
+        }
+        metadata.merge(&one("Z", "stays", 1));
+        metadata.forget_removals(2);
+        let left: Vec<_> = metadata.0.keys().map(String::as_str).collect();
+        assert_eq!(left, ["D", "E", "Z"], "the newest removals, and all that is visible");
+    }
+
     proptest! {
+        /// Values and removals alike, once every name was set: see [`Metadata::merge`] for the case before.
+        #[test]
+        fn merging_removals_is_independent_of_order(items in proptest::collection::vec(("[ab]", 2u64..8), 0..8)) {
+            // What happens follows from the moment: a third are removals.
+            let text = |at: u64| if at.is_multiple_of(3) { String::new() } else { at.to_string() };
+            let changes: Vec<_> = items.iter().map(|(n, at)| one(n, &text(*at), *at)).collect();
+            let mut forward = one("a", "first", 1);
+            forward.merge(&one("b", "first", 1));
+            let mut backward = forward.clone();
+            changes.iter().for_each(|change| { forward.merge(change); });
+            changes.iter().rev().for_each(|change| { backward.merge(change); });
+            prop_assert_eq!(&forward, &backward);
+            for change in &changes {
+                prop_assert!(!forward.merge(change));
+            }
+        }
+
         #[test]
         fn merging_is_independent_of_order(items in proptest::collection::vec(("[ab]", 0u64..4), 0..8)) {
             // The value follows from the moment: one moment never carries two values.

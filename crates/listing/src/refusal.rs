@@ -59,6 +59,8 @@ impl Refusal {
                     DatabaseError::Busy | DatabaseError::Stopping => {
                         StatusCode::SERVICE_UNAVAILABLE
                     }
+                    // Not 507: that would make proxies turn away from the whole device.
+                    DatabaseError::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
                     DatabaseError::Device | DatabaseError::Full => StatusCode::INSUFFICIENT_STORAGE,
                 };
                 daemon::error_page(status, &error.to_string())

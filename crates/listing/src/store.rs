@@ -5,7 +5,7 @@ use crate::database::{DatabaseError, OpenError, StoreError};
 use crate::entity::Entity;
 use crate::keys;
 use crate::writer;
-use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier};
+use rocksdb::{DB, DBIterator, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use types::ObjectHash;
@@ -69,9 +69,12 @@ impl Store {
 
     /// Logs what a client need not know, and says what it must.
     pub(crate) fn log(&self, error: &StoreError) -> DatabaseError {
-        let error = daemon::telemetry::chain(error);
-        tracing::error!(path = %self.path.display(), error, "a list could not be read");
-        DatabaseError::Device
+        let chain = daemon::telemetry::chain(error);
+        tracing::error!(path = %self.path.display(), error = chain, "a list could not be read");
+        match error {
+            StoreError::Rocks(_) => DatabaseError::Device,
+            StoreError::Corrupt(_) | StoreError::NoSuchList => DatabaseError::Unreadable,
+        }
     }
 
     /// `None` when only the medium knows.
@@ -91,31 +94,54 @@ impl Store {
         }
     }
 
-    /// Who owes a report, by token.
-    pub(crate) fn waiting(&self, limit: usize) -> Result<Vec<(u64, ObjectHash)>, StoreError> {
-        let floor = self.pending_floor.load(Ordering::Acquire);
+    /// Who owes a report, by token: the first after a token.
+    pub(crate) fn waiting(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, ObjectHash)>, StoreError> {
+        self.scan_waiting(after).take(limit)
+    }
+
+    /// Fixes the state that a scan sees.
+    pub(crate) fn scan_waiting(&self, after: u64) -> WaitingScan<'_> {
+        // Loaded before the iterator exists: only then does the iterator see every token up to this one. Another
+        // scan, begun later, may find a greater one that this iterator does not see.
+        let seen = self.pending_seen.load(Ordering::Acquire);
+        let from = self.pending_floor.load(Ordering::Acquire).max(after.saturating_add(1));
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(keys::successor(b"p").unwrap_or_default());
-        let start = keys::pending::encode(floor);
+        let start = keys::pending::encode(from);
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        let entries = self.db.iterator_opt(mode, options);
+        WaitingScan { store: self, seen, after, entries }
+    }
+}
+
+/// A look through the queue of reports.
+pub(crate) struct WaitingScan<'a> {
+    store: &'a Store,
+    seen: u64,
+    after: u64,
+    entries: DBIterator<'a>,
+}
+
+impl WaitingScan<'_> {
+    pub(crate) fn take(self, limit: usize) -> Result<Vec<(u64, ObjectHash)>, StoreError> {
         let mut found = Vec::new();
-        for item in self.db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options) {
-            if found.len() >= limit {
-                break;
-            }
+        for item in self.entries.take(limit) {
             let (key, value) = item?;
             found.push((keys::pending::decode(&key)?, keys::pending::decode_value(&value)?));
         }
+        if let Some((last, _)) = found.last() {
+            self.store.pending_seen.fetch_max(*last, Ordering::AcqRel);
+        }
         // Tokens only grow and are not used twice, so nothing will ever wait below the first that waits now,
-        // nor, when nothing waits, up to the last that did.
-        let floor = match (found.first(), found.last()) {
-            (Some((first, _)), Some((last, _))) => {
-                self.pending_seen.fetch_max(*last, Ordering::AcqRel);
-                *first
-            }
-            _ if limit == 0 => return Ok(found),
-            _ => self.pending_seen.load(Ordering::Acquire) + 1,
-        };
-        self.pending_floor.fetch_max(floor, Ordering::AcqRel);
+        // nor, when nothing waits, up to the last that did. A scan from the middle knows neither.
+        if self.after == 0 && limit > 0 {
+            let floor = found.first().map_or(self.seen.saturating_add(1), |(first, _)| *first);
+            self.store.pending_floor.fetch_max(floor, Ordering::AcqRel);
+        }
         Ok(found)
     }
 }

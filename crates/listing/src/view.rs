@@ -45,9 +45,13 @@ impl<'a, R: Row> View<'a, R> {
         Ok(page)
     }
 
-    /// Who owes a report, by token.
-    pub(crate) fn waiting(&self, limit: usize) -> Result<Vec<(u64, ObjectHash)>, StoreError> {
-        self.store.waiting(limit)
+    /// Who owes a report, by token: the first after a token.
+    pub(crate) fn waiting(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, ObjectHash)>, StoreError> {
+        self.store.waiting(after, limit)
     }
 
     /// One row, live or gone.

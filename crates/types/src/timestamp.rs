@@ -139,7 +139,7 @@ fn parse_seconds(text: &str) -> Result<u64, TimestampError> {
     let round_up = bytes.next().is_some_and(|b| b >= b'5');
     seconds
         .checked_mul(UNITS_PER_SECOND)
-        .map(|raw| raw + units + u64::from(round_up))
+        .and_then(|raw| raw.checked_add(units + u64::from(round_up)))
         .filter(|raw| *raw <= RAW_MAX)
         .ok_or(TimestampError)
 }
@@ -249,6 +249,13 @@ mod tests {
     }
 
     #[test]
+    fn refuses_what_overflows_while_it_is_read() {
+        for big in ["184467440737095.99999", "184467440737095.516155", "9999999999.999999"] {
+            assert_eq!(Timestamp::parse(big), Err(TimestampError), "{big}");
+        }
+    }
+
+    #[test]
     fn dates() {
         assert_eq!(ts("1402464677.04188").isoformat(), "2014-06-11T05:31:17.041880");
         assert_eq!(ts("1402464677.04188").http_date(), "Wed, 11 Jun 2014 05:31:18 GMT");
@@ -292,6 +299,23 @@ mod tests {
         fn never_panics(text in ".{0,40}") {
             let _ = Timestamp::parse(&text);
             let _ = decode_row_timestamps(&text);
+        }
+
+        #[test]
+        fn never_panics_on_numbers(
+            seconds in prop_oneof![
+                "[0-9]{0,22}",
+                // Where a product or a sum just fits, or just does not.
+                (0u64..3).prop_map(|less| (u64::MAX / UNITS_PER_SECOND - less).to_string()),
+                (0u64..3).prop_map(|less| (RAW_MAX / UNITS_PER_SECOND + 1 - less).to_string()),
+            ],
+            rest in prop_oneof!["(\\.[0-9]{0,8})?", "\\.9{4,8}"],
+            tail in "(_[0-9a-f]{0,17})?([+-][0-9a-f]{0,17}){0,3}",
+        ) {
+            let text = format!("{seconds}{rest}");
+            let _ = Timestamp::parse(&text);
+            let _ = Timestamp::parse(&format!("{text}{tail}"));
+            let _ = decode_row_timestamps(&format!("{text}{tail}"));
         }
     }
 }

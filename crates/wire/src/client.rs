@@ -92,6 +92,10 @@ pub enum CallError {
 #[derive(Clone)]
 pub struct NodeClient(Arc<Inner>);
 
+/// Most header lines of an answer: 90 items of metadata are allowed beside everything that describes an object,
+/// which is more than HTTP libraries take by default.
+const HEADERS_MAX: usize = 256;
+
 struct Inner {
     local: RwLock<HashMap<Endpoint, Service>>,
     remote: Client<HttpConnector, Body>,
@@ -108,6 +112,7 @@ impl NodeClient {
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(256)
             .http1_title_case_headers(true)
+            .http1_max_headers(HEADERS_MAX)
             // A pooled connection may have died with its server: calls that never reached it are sent again.
             .retry_canceled_requests(true)
             .build(connector);

@@ -133,7 +133,8 @@ impl RingSide {
         self.started.elapsed().saturating_sub(last) > self.interval
     }
 
-    fn is_limited(&self, peer: &Peer) -> bool {
+    /// Whether a node has failed too often lately.
+    pub(crate) fn is_limited(&self, peer: &Peer) -> bool {
         peer.errors.count.load(Ordering::Relaxed) > self.limit && !self.is_stale(peer)
     }
 }

@@ -133,6 +133,10 @@ impl Store {
                 self.gather(&place, fanout).await
             }
             Head::Begun(chunks) => {
+                if length.is_none() {
+                    // On a socket the transport says so by itself; within the process nobody else would.
+                    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
                 let headers = self.object_headers(&headers, timestamp, container, count);
                 let lanes = headers.iter().map(|_| None).collect();
                 let course = Course { store: Arc::clone(self), place, nodes, headers, length };

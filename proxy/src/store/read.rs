@@ -125,13 +125,18 @@ impl Store {
         };
         let resumable = search.is_object()
             && search.read.method == Method::GET
-            && !search.read.newest
             && matches!(source.response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         if !resumable {
-            return Ok(source.response);
+            let patience = self.config.node_timeout();
+            return Ok(source.response.map(|body| Body::new(Resuming::patient(body, patience))));
         }
         let (parts, body) = source.response.into_parts();
         search.etag = parts.headers.get(header::ETAG).cloned();
+        if search.read.newest {
+            // Everybody was asked already. From here on, whoever has the same bytes may go on with them.
+            search.read.newest = false;
+            search.nodes = search.place.side.candidates(search.place.partition);
+        }
         let body = Resuming::of(Arc::clone(self), search, source.peer, &parts, body);
         Ok(Response::from_parts(parts, Body::new(body)))
     }
@@ -175,9 +180,15 @@ impl Store {
         None
     }
 
-    /// Asks everybody at once and takes the newest, unless it was deleted later.
+    /// Asks everybody at once and takes the newest, unless it was deleted later. All answers are waited for, so
+    /// nodes that failed too often lately are left out as long as there are others: one that hangs would make
+    /// every such read wait.
     async fn find_newest(&self, search: &mut Search) -> Option<Source> {
-        let candidates: Vec<Candidate> = search.nodes.by_ref().collect();
+        let side = &search.place.side;
+        let all: Vec<Candidate> = search.nodes.by_ref().collect();
+        let (limited, usable): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|candidate| side.is_limited(&candidate.peer));
+        let candidates = if usable.is_empty() { limited } else { usable };
         let mut answers = Vec::with_capacity(candidates.len());
         let timeout = self.read_timeout(search);
         {

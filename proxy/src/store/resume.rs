@@ -1,4 +1,5 @@
-//! An object's body which goes on from another replica when the one it comes from breaks off.
+//! A body that never makes the client wait without end: an object's goes on from another replica when the one
+//! it comes from breaks off or says nothing for too long; any other ends with an error.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -36,6 +37,12 @@ impl Span {
         Some(Span { first: 0, last: length.checked_sub(1)? })
     }
 
+    /// What is left after so many bytes; `None` when that is nothing.
+    fn after(self, sent: u64) -> Option<Span> {
+        let first = self.first.checked_add(sent)?;
+        (first <= self.last).then_some(Span { first, last: self.last })
+    }
+
     fn len(self) -> Option<u64> {
         self.last.checked_sub(self.first)?.checked_add(1)
     }
@@ -43,7 +50,7 @@ impl Span {
 
 /// Why a body ends early.
 #[derive(Debug, thiserror::Error)]
-#[error("the object could not be read to its end from any replica")]
+#[error("the body could not be read to its end from any replica")]
 struct ReadBrokenOff;
 
 type Again = (Box<Resume>, Option<Body>);
@@ -90,6 +97,12 @@ impl Resuming {
         }
     }
 
+    /// A body that no other replica can go on with: a listing may differ there.
+    pub(crate) fn patient(body: Body, patience: Duration) -> Self {
+        let (length, deadline, resume, again) = (None, None, None, None);
+        Resuming { body, sent: 0, length, patience, deadline, resume, again }
+    }
+
     /// Starts to look for another replica; without one the body ends with an error, never as if complete.
     fn break_off(&mut self) -> Result<(), axum::Error> {
         self.deadline = None;
@@ -123,12 +136,12 @@ impl Resume {
         for condition in CONDITIONS {
             headers.remove(condition);
         }
-        let first = self.span.first + sent;
-        if let Ok(range) = HeaderValue::try_from(format!("bytes={first}-{}", self.span.last)) {
+        let Some(wanted) = self.span.after(sent) else { return (self, None) };
+        let Span { first, last } = wanted;
+        if let Ok(range) = HeaderValue::try_from(format!("bytes={first}-{last}")) {
             headers.insert(header::RANGE, range);
         }
         headers.insert(header::IF_MATCH, etag);
-        let wanted = Span { first, last: self.span.last };
         while let Some(source) = self.store.clone().find_source(&mut self.search).await {
             let response = source.response;
             let whole = response.status() == StatusCode::OK && first == 0;
@@ -229,9 +242,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(value in "(bytes )?[0-9]{0,20}[-/ ]?[0-9]{0,20}[-/ ]?[0-9*]{0,20}") {
-            let _ = span(StatusCode::PARTIAL_CONTENT, header::CONTENT_RANGE, &value).map(Span::len);
-            let _ = span(StatusCode::OK, header::CONTENT_LENGTH, &value).map(Span::len);
+        fn never_panics(value in "(bytes )?[0-9]{0,20}[-/ ]?[0-9]{0,20}[-/ ]?[0-9*]{0,20}", sent: u64) {
+            let part = span(StatusCode::PARTIAL_CONTENT, header::CONTENT_RANGE, &value);
+            let whole = span(StatusCode::OK, header::CONTENT_LENGTH, &value);
+            for span in [part, whole].into_iter().flatten() {
+                let _ = span.len();
+                let _ = span.after(sent);
+            }
+        }
+
+        #[test]
+        fn what_is_left_is_the_end(first: u64, last: u64, sent: u64) {
+            let left = Span { first, last }.after(sent);
+            let from = u128::from(first) + u128::from(sent);
+            let expected = (from <= u128::from(last)).then_some((from, last));
+            prop_assert_eq!(left.map(|left| (u128::from(left.first), left.last)), expected);
         }
     }
 }

@@ -7,6 +7,7 @@ use proxy::Config;
 
 const A: &str = "/v1/AUTH_test";
 const C: &str = "/v1/AUTH_test/c";
+const O: &str = "/v1/AUTH_test/c/o";
 
 #[tokio::test]
 async fn an_account_that_nobody_wrote_to_looks_empty() {
@@ -197,4 +198,25 @@ async fn merged_metadata_is_judged_by_the_nodes() {
         node.fail(&Method::POST, 2, Fault::Status(400, vec![]));
     }
     assert_eq!(cluster.owner("POST", C, &[("x-container-meta-a", "1")]).await.status, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_ends_with_an_error() {
+    let cluster = Cluster::furnished(3).await;
+    let body = "hello".repeat(100);
+    assert_eq!(cluster.put(O, body.clone(), &[]).await.status, 201);
+    for node in &cluster.nodes {
+        (1..=3).for_each(|level| node.fail(&Method::GET, level, Fault::Stall(2)));
+    }
+    let newest = [("x-newest", "true")];
+    for (path, headers) in [(A, &[][..]), (C, &[]), (O, &newest)] {
+        let get = cluster.owner("GET", path, headers);
+        // Time stands still until nothing else happens, so this is no race.
+        let get = tokio::time::timeout(std::time::Duration::from_secs(60), get).await;
+        let get = get.expect("the client is not kept waiting for ever");
+        assert_eq!((get.status, get.broken), (200, true), "{path}");
+        // An object goes on from other replicas, each of which stalls too.
+        let enough = if path == O { get.body.len() < body.len() } else { get.body.len() == 2 };
+        assert!(enough, "{path}: {} bytes", get.body.len());
+    }
 }

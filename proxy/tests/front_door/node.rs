@@ -140,13 +140,18 @@ impl Node {
             }
             (3, "POST") => self.post(&key, &parts.headers),
             (_, "DELETE") => self.delete(&key, &parts.headers),
-            (_, "GET" | "HEAD") => self.list(&key, level),
+            (_, "GET") => broken(self.list(&key, level), fault).await,
+            (_, "HEAD") => self.list(&key, level),
             (_, _) => self.write_list(&key, &parts.method, &parts.headers),
         }
     }
 
     async fn put(&self, key: &str, headers: &HeaderMap, body: Body) -> Response {
         let timestamp = stamp(headers);
+        let is_sized = ["content-length", "transfer-encoding"].map(|name| text(headers, name));
+        if is_sized.iter().all(Option::is_none) {
+            return respond(411, &[]);
+        }
         let known = self.stored.lock().expect("lock").get(key).cloned();
         if let Some(known) = known {
             if known.body.is_some() && text(headers, "if-none-match").is_some() {

@@ -1,6 +1,6 @@
 //! Small objects: quorums, handoffs, deletions, conditions, resuming.
 
-use crate::cluster::{Cluster, WIRINGS, request};
+use crate::cluster::{Cluster, WIRINGS, config, request};
 use crate::node::{Fault, text};
 use http::Method;
 use wire::Body;
@@ -223,6 +223,37 @@ async fn the_newest_is_found_when_asked_for() {
     assert_eq!(cluster.put(O, "new", &[]).await.status, 201);
     assert_eq!(cluster.owner("GET", O, &[]).await.text(), "old");
     assert_eq!(cluster.owner("GET", O, &[("x-newest", "true")]).await.text(), "new");
+}
+
+/// Swift leaves such a node out; here it is asked when there is nobody else.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_hangs_does_not_delay_every_search_for_the_newest() {
+    let cluster = Cluster::furnished(3).await;
+    assert_eq!(cluster.put(O, "hello", &[]).await.status, 201);
+    cluster.nodes_of(KEY)[0].fail(&Method::GET, 3, Fault::Silence);
+    let newest = async || {
+        let before = tokio::time::Instant::now();
+        let get = cluster.owner("GET", O, &[("x-newest", "true")]).await;
+        assert_eq!(get.text(), "hello");
+        before.elapsed()
+    };
+    assert!(newest().await.as_secs() >= 10, "it is waited for");
+    for _ in 0..config().error_suppression_limit {
+        newest().await;
+    }
+    assert!(newest().await.as_secs() < 1, "but not for ever again");
+}
+
+#[tokio::test]
+async fn the_newest_too_goes_on_from_another_replica() {
+    let cluster = Cluster::furnished(3).await;
+    let body = "x".repeat(20_000);
+    assert_eq!(cluster.put(O, body.clone(), &[]).await.status, 201);
+    for node in &cluster.nodes_of(KEY)[..2] {
+        node.fail(&Method::GET, 3, Fault::BreakOff(7000));
+    }
+    let get = cluster.owner("GET", O, &[("x-newest", "true")]).await;
+    assert_eq!((get.text(), get.broken), (body, false));
 }
 
 #[tokio::test]
