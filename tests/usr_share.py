@@ -329,7 +329,7 @@ def upload_under_fire(apus, files, source, kills, tally):
         except Exception as error:  # The client fails in many ways while nobody answers.
             say(f"the client gave up: {error}")
         unknown = set(files) - acknowledged
-        # So that half of the kills meet the last round too, not only the first.
+        # The process may be on its way back.
         time.sleep(0.2 if unknown else 0)
     killer.stopping.set()
     killer.join(timeout=2 * READY_SECONDS)

@@ -34,8 +34,35 @@ fn spread(
     updates: usize,
     peers: &[Arc<Peer>],
 ) -> Vec<Vec<(HeaderName, HeaderValue)>> {
+    let numbered = peers.iter().cycle().take(updates).enumerate();
+    carried(place, prefix, requests, numbered)
+}
+
+/// The same so that every server is told by any `quorum` of the requests. A large write loses a node in its
+/// middle without another taking its place, and what that node was to tell must not be lost with it.
+fn spread_for_any(
+    place: &Place,
+    prefix: &'static str,
+    requests: usize,
+    quorum: usize,
+    peers: &[Arc<Peer>],
+) -> Vec<Vec<(HeaderName, HeaderValue)>> {
+    let shifts = 0..=requests.saturating_sub(quorum);
+    let numbered = shifts.flat_map(|shift| {
+        peers.iter().enumerate().map(move |(number, peer)| (number + shift, peer))
+    });
+    carried(place, prefix, requests, numbered)
+}
+
+/// The update headers of each request, when a server of number `n` is told by request `n` of them.
+fn carried<'a>(
+    place: &Place,
+    prefix: &'static str,
+    requests: usize,
+    numbered: impl Iterator<Item = (usize, &'a Arc<Peer>)>,
+) -> Vec<Vec<(HeaderName, HeaderValue)>> {
     let mut targets = vec![Vec::new(); requests];
-    for (number, peer) in peers.iter().cycle().take(updates).enumerate() {
+    for (number, peer) in numbered {
         if let Some(targets) = targets.get_mut(number % requests.max(1)) {
             let device = peer.device_name.clone();
             targets.push(UpdateTarget { endpoint: peer.endpoint.clone(), device });
@@ -88,6 +115,9 @@ impl Store {
         let requests = self.objects.ring.replica_count();
         let updates = container_updates(peers.len(), requests);
         info.updates = spread(&place, headers::CONTAINER, requests, updates, &peers);
+        let quorum = quorum_size(requests);
+        info.updates_of_large =
+            spread_for_any(&place, headers::CONTAINER, requests, quorum, &peers);
         let info = Arc::new(info);
         self.infos.containers.put(&key, Arc::clone(&info), epoch);
         Ok(Some(info))

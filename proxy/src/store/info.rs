@@ -21,6 +21,8 @@ pub struct ContainerInfo {
     pub policy: PolicyIndex,
     /// For each request of an object write, the headers that name the container servers to tell.
     pub(crate) updates: Vec<Vec<(HeaderName, HeaderValue)>>,
+    /// The same for large objects, whose requests may be lost in their middle.
+    pub(crate) updates_of_large: Vec<Vec<(HeaderName, HeaderValue)>>,
 }
 
 /// What is known of an account.
@@ -46,6 +48,7 @@ impl ContainerInfo {
             write_acl: text("x-container-write"),
             policy: policy.and_then(|index| index.parse().ok()).unwrap_or_default(),
             updates: Vec::new(),
+            updates_of_large: Vec::new(),
         }
     }
 }

@@ -137,7 +137,12 @@ impl Store {
                     // On a socket the transport says so by itself; within the process nobody else would.
                     headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
                 }
-                let headers = self.object_headers(&headers, timestamp, container, count);
+                let mut headers = self.object_headers(&headers, timestamp, container, count);
+                for (headers, updates) in headers.iter_mut().zip(&container.updates_of_large) {
+                    for (name, value) in updates {
+                        headers.insert(name.clone(), value.clone());
+                    }
+                }
                 let lanes = headers.iter().map(|_| None).collect();
                 let course = Course { store: Arc::clone(self), place, nodes, headers, length };
                 let mut streaming = Streaming {

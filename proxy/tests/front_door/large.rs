@@ -1,7 +1,7 @@
 //! Large objects: the body is read once and handed on, and ends well on no node unless it ended well.
 
 use crate::cluster::{Cluster, WIRINGS, Wiring, request};
-use crate::node::Fault;
+use crate::node::{Fault, text};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::Method;
@@ -77,6 +77,16 @@ async fn a_node_that_fails_late_is_lost_and_the_quorum_goes_on() {
     cluster.nodes_of(KEY)[1].fail(&Method::PUT, 3, Fault::StopReading(2_000_000, 507));
     assert_eq!(put(&cluster, &all, Some(all.len())).await, 201);
     assert_eq!(copies(&cluster, &all), 2);
+    // What it was to tell its container server is told by another.
+    let mut told = Vec::new();
+    for node in [0, 2].map(|number| Arc::clone(&cluster.nodes_of(KEY)[number])) {
+        let stored = node.stored.lock().expect("lock")[KEY].headers.clone();
+        let hosts = text(&stored, "x-container-host").expect("container servers");
+        told.extend(hosts.split(',').map(str::to_owned));
+    }
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), 3, "{told:?}");
 }
 
 #[tokio::test]
