@@ -59,30 +59,6 @@ async fn kill_and_restart(victim: usize, used: &[usize]) -> Result<()> {
     listings_agree(&ledger, &clients).await
 }
 
-/// Worse than death: a node that accepts connections and never answers.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storage_node_hangs() -> Result<()> {
-    let mut cluster = Cluster::start()?;
-    let clients = cluster.clients().await?;
-    let ledger = Arc::new(Ledger::new("hang", OBJECTS));
-    assert_eq!(clients[0].put("/hang", "").await?.status, 201);
-    let doors = Arc::new(Doors::default());
-    doors.set(clients[..2].to_vec());
-    let mut load = Load::start(WORKERS, &ledger, &doors);
-    load.answer_more(500).await?;
-    let begun = Instant::now();
-    cluster.nodes[2].freeze()?;
-    load.answer_more(250).await?;
-    println!("250 requests while a node hung took {:?}", begun.elapsed());
-    cluster.nodes[2].thaw()?;
-    load.answer_more(300).await?;
-    println!("{} after {:?}", load.stop().await?, begun.elapsed());
-    verify_everywhere(&ledger, &clients).await?;
-    listings_agree(&ledger, &clients).await?;
-    assert!(cluster.nodes.iter_mut().all(tests::Apus::is_alive));
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storage_node_dies_behind_the_front_doors() -> Result<()> {
     kill_and_restart(2, &[0, 1]).await
