@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tests::patience::until_no_complaint;
 use tests::process::{Options, command, wait};
+use tests::raw::Raw;
 use tests::{Apus, Client};
 
 /// What a start says that must fail, on standard error.
@@ -156,10 +157,23 @@ async fn a_full_disk_takes_nothing_and_gives_everything() -> Result<()> {
     let mut full = Apus::prepare(data.clone(), data.join("full.log"), options);
     full.start()?;
     let client = full.client().await?;
-    for body in ["x".to_owned(), "x".repeat(2_000_000)] {
-        let put = client.put("/c/new", body.clone()).await?;
-        assert_eq!(put.status, 503, "{put:?}");
-        assert_eq!(client.put("/c/old", body).await?.status, 503);
+    for path in ["/c/new", "/c/old"] {
+        assert_eq!(client.put(path, "x").await?.status, 503, "{path}");
+        // One that is too large to be taken before anybody is asked.
+        let mut raw = Raw::connect(full.address()?).await?;
+        let head = format!(
+            "PUT {}{path} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {}\r\nContent-Length: 2000000\r\n\
+             Expect: 100-continue\r\n\r\n",
+            client.account(),
+            client.token()
+        );
+        raw.send(head).await?;
+        let mut answer = raw.answer().await?;
+        if answer.status == 100 {
+            raw.send(vec![b'x'; 2_000_000]).await?;
+            answer = raw.answer().await?;
+        }
+        assert_eq!(answer.status, 503, "{path}");
     }
     assert_eq!(client.get("/c/new").await?.status, 404);
     assert_eq!(client.get("/c/old").await?.text(), "old");
@@ -174,7 +188,7 @@ async fn a_full_disk_takes_nothing_and_gives_everything() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_lets_a_request_end() -> Result<()> {
     let mut server = Server::start().await?;
-    let mut raw = tests::raw::Raw::connect(server.apus.address()?).await?;
+    let mut raw = Raw::connect(server.apus.address()?).await?;
     raw.send(server.head("PUT", "/c/o") + "Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
         .await?;
     assert_eq!(raw.answer().await?.status, 100);
