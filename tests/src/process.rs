@@ -167,16 +167,6 @@ impl Apus {
         status
     }
 
-    /// SIGSTOP: from now on it does nothing, but its connections stay.
-    pub fn freeze(&self) -> Result<()> {
-        self.signal(rustix::process::Signal::STOP)
-    }
-
-    /// SIGCONT: it goes on as if nothing had been.
-    pub fn thaw(&self) -> Result<()> {
-        self.signal(rustix::process::Signal::CONT)
-    }
-
     fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
         let child = self.child.as_ref().context("it does not run")?;
         Ok(rustix::process::kill_process(rustix::process::Pid::from_child(child), signal)?)
