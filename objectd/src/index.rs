@@ -8,24 +8,40 @@
 //! |---|---|---|
 //! | `obj` | hash | [`ObjectState`] |
 //! | `upd` | [`UpdateToken`], big-endian | listing update that no container server has taken yet |
+//! | `own` | bulk segment, big-endian, and hash | nothing: the object has data in that segment |
+//! | `meta` | `format` | a byte; an index of another format is made anew |
 //! | `meta` | `applied` | [`Applied`] |
-//! | `meta` | `bulk` + segment | blocks of a bulk segment that are taken |
+//! | `meta` | `seg` + segment, big-endian | [`Account`] |
+//! | `meta` | `cell` + first two bytes of hashes | [`Cell`] |
+//! | `meta` | `quar` + hash + LSN, big-endian | [`Quarantined`] |
 
-use crate::format::{FormatError, Reader, Writer, decode_update};
+mod rows;
+
+pub use rows::{Account, Applied, Cell, Place, Quarantined, UpdateToken, version_digest};
+
+use crate::format::{FormatError, decode_update};
 use crate::state::ObjectState;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, Options, ReadOptions, ReadTier,
     WriteBatch, WriteOptions,
 };
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use types::ObjectHash;
 use wire::ObjectUpdate;
 
 const OBJ: &str = "obj";
 const UPD: &str = "upd";
+const OWN: &str = "own";
 const META: &str = "meta";
+const COLUMNS: [&str; 4] = [OBJ, UPD, OWN, META];
+const FORMAT_KEY: &[u8] = b"format";
+const FORMAT: u8 = 2;
 const APPLIED: &[u8] = b"applied";
-const BULK: &[u8] = b"bulk";
+const SEGMENT: &[u8] = b"seg";
+const CELL: &[u8] = b"cell";
+const QUARANTINE: &[u8] = b"quar";
 
 /// Why the index does not work.
 #[derive(Debug, thiserror::Error)]
@@ -39,60 +55,9 @@ pub enum IndexError {
     /// It was made by something else.
     #[error("the object index at {0} is incomplete; delete that directory and it will be rebuilt")]
     Incomplete(PathBuf),
-}
-
-/// The end of what the index knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// The last frame applied; 0 for none.
-    pub lsn: u64,
-    /// The segment it is in.
-    pub segment: u32,
-    /// The block behind it.
-    pub next_block: u32,
-    /// The CRC of its header, which the next frame chains to.
-    pub header_crc: u32,
-}
-
-impl Applied {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.u8(1).u64(self.lsn).u32(self.segment).u32(self.next_block).u32(self.header_crc);
-        out.0
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut fields = Reader::new(bytes);
-        match fields.u8()? {
-            1 => {}
-            newer => return Err(FormatError::Version(newer.into())),
-        }
-        Ok(Applied {
-            lsn: fields.u64()?,
-            segment: fields.u32()?,
-            next_block: fields.u32()?,
-            header_crc: fields.u32()?,
-        })
-    }
-}
-
-/// Names a pending update: its frame's LSN and its number among the at most 256 records there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UpdateToken(pub u64);
-
-impl UpdateToken {
-    /// Of a record in a frame.
-    pub fn new(lsn: u64, number: u8) -> Self {
-        UpdateToken(lsn << 8 | u64::from(number))
-    }
-
-    fn key(self) -> [u8; 8] {
-        self.0.to_be_bytes()
-    }
-
-    fn parse(key: &[u8]) -> Option<Self> {
-        Some(UpdateToken(u64::from_be_bytes(key.try_into().ok()?)))
-    }
+    /// An index that cannot be used cannot be removed either.
+    #[error("the object index at {0} cannot be removed to be made anew")]
+    Remove(PathBuf, #[source] std::io::Error),
 }
 
 /// What the indexes of a process share, so that many devices do not take many times the memory.
@@ -100,12 +65,19 @@ impl UpdateToken {
 pub struct IndexBudget {
     cache: Cache,
     buffer_bytes: usize,
+    /// Instead of the disk, in tests.
+    memory: Option<Arc<rocksdb::Env>>,
 }
 
 impl IndexBudget {
     /// So much for cached blocks of all indexes together, and so much for each one's write buffers.
     pub fn new(cache_bytes: usize, buffer_bytes: usize) -> Self {
-        IndexBudget { cache: Cache::new_lru_cache(cache_bytes), buffer_bytes }
+        IndexBudget { cache: Cache::new_lru_cache(cache_bytes), buffer_bytes, memory: None }
+    }
+
+    /// Keeps indexes in memory, for tests that open very many.
+    pub fn in_memory(self) -> Result<Self, IndexError> {
+        Ok(IndexBudget { memory: Some(Arc::new(rocksdb::Env::mem_env()?)), ..self })
     }
 }
 
@@ -119,15 +91,35 @@ pub enum Peek {
 
 /// One device's index.
 pub struct Index {
+    /// Where tests want a copy of what is durable after each flush, numbered.
+    #[cfg(test)]
+    copies: std::sync::Mutex<Option<(PathBuf, u64)>>,
     db: DB,
     in_memory_only: ReadOptions,
     no_wal: WriteOptions,
 }
 
 impl Index {
-    /// Opens or makes it.
+    /// Opens it, or makes an empty one, also in place of one that is of another format or was never filled.
     pub fn open(dir: &Path, budget: &IndexBudget) -> Result<Self, IndexError> {
+        let index = Self::open_any(dir, budget)?;
+        let format = index.db.get_cf(index.column(META), FORMAT_KEY)?;
+        if format.as_deref() == Some(&[FORMAT]) {
+            return Ok(index);
+        }
+        drop(index);
+        // It is new, or of another version, or its filling broke off.
+        if budget.memory.is_none() {
+            std::fs::remove_dir_all(dir).map_err(|e| IndexError::Remove(dir.to_owned(), e))?;
+        }
+        Self::open_any(dir, budget)
+    }
+
+    fn open_any(dir: &Path, budget: &IndexBudget) -> Result<Self, IndexError> {
         let mut options = Options::default();
+        if let Some(memory) = &budget.memory {
+            options.set_env(memory);
+        }
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
@@ -152,19 +144,24 @@ impl Index {
             options.set_block_based_table_factory(&blocks);
             rocksdb::ColumnFamilyDescriptor::new(name, options)
         };
-        let columns = [OBJ, UPD, META].map(column);
-        let db = DB::open_cf_descriptors(&options, dir, columns)?;
-        for name in [OBJ, UPD, META] {
+        let db = DB::open_cf_descriptors(&options, dir, COLUMNS.map(column))?;
+        for name in COLUMNS {
             db.cf_handle(name).ok_or_else(|| IndexError::Incomplete(dir.to_owned()))?;
         }
         let mut in_memory_only = ReadOptions::default();
         in_memory_only.set_read_tier(ReadTier::BlockCache);
         let mut no_wal = WriteOptions::default();
         no_wal.disable_wal(true);
-        Ok(Index { db, in_memory_only, no_wal })
+        Ok(Index {
+            #[cfg(test)]
+            copies: std::sync::Mutex::default(),
+            db,
+            in_memory_only,
+            no_wal,
+        })
     }
 
-    #[expect(clippy::panic, reason = "open has seen that all three exist")]
+    #[expect(clippy::panic, reason = "open has seen that all exist")]
     fn column(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).unwrap_or_else(|| panic!("column family {name} is gone"))
     }
@@ -187,19 +184,106 @@ impl Index {
         }
     }
 
-    /// Where the log has been applied up to.
-    pub fn applied(&self) -> Result<Applied, IndexError> {
+    /// Where the log has been applied up to; `None` when the index must be made from the log's beginning.
+    pub fn applied(&self) -> Result<Option<Applied>, IndexError> {
         match self.db.get_cf(self.column(META), APPLIED)? {
-            Some(value) => Ok(Applied::decode(&value)?),
-            None => Ok(Applied::default()),
+            Some(value) => Ok(Some(Applied::decode(&value)?)),
+            None => Ok(None),
         }
     }
 
-    /// Blocks taken of a bulk segment; 0 when no record names it.
-    pub fn bulk_taken(&self, segment: u32) -> Result<u32, IndexError> {
-        match self.db.get_cf(self.column(META), bulk_key(segment))? {
-            Some(value) => Ok(Reader::new(&value).u32()?),
-            None => Ok(0),
+    /// What lives in each segment.
+    pub fn accounts(&self) -> Result<HashMap<u32, Account>, IndexError> {
+        let mut accounts = HashMap::new();
+        for row in self.meta_rows(SEGMENT) {
+            let (key, value) = row?;
+            let id = key.as_slice().try_into().map_err(|_| FormatError::Field("segment"))?;
+            accounts.insert(u32::from_be_bytes(id), Account::decode(&value)?);
+        }
+        Ok(accounts)
+    }
+
+    /// The summary of all objects whose hashes begin so.
+    pub fn cell(&self, prefix: [u8; 2]) -> Result<Cell, IndexError> {
+        match self.db.get_pinned_cf(self.column(META), keyed(CELL, &prefix))? {
+            Some(value) => Ok(Cell::decode(&value)?),
+            None => Ok(Cell::default()),
+        }
+    }
+
+    /// Damaged records, by hash, from `after` on.
+    pub fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, IndexError> {
+        let rows = self.meta_rows(QUARANTINE).take(limit);
+        rows.map(|row| Ok(Quarantined::decode(&row?.1)?)).collect()
+    }
+
+    /// Objects with data in a bulk segment, from a hash on.
+    pub fn owners(
+        &self,
+        segment: u32,
+        from: &ObjectHash,
+        limit: usize,
+    ) -> Result<Vec<ObjectHash>, IndexError> {
+        let start = owner_key(segment, from);
+        let mode = rocksdb::IteratorMode::From(&start, rocksdb::Direction::Forward);
+        let mut owners = Vec::new();
+        for row in self.db.iterator_cf(self.column(OWN), mode).take(limit) {
+            let (key, _) = row?;
+            match key.strip_prefix(&segment.to_be_bytes()) {
+                Some(hash) => owners.push(hash_of(hash)?),
+                None => break,
+            }
+        }
+        Ok(owners)
+    }
+
+    /// States of objects in the order of their hashes, from one hash up to and with another.
+    pub fn states(
+        &self,
+        from: &ObjectHash,
+        until: &ObjectHash,
+    ) -> impl Iterator<Item = Result<(ObjectHash, ObjectState), IndexError>> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let mode = rocksdb::IteratorMode::From(&from.0, rocksdb::Direction::Forward);
+        let rows = self.db.iterator_cf_opt(self.column(OBJ), options, mode);
+        let until = *until;
+        rows.map(|row| {
+            let (key, value) = row?;
+            Ok((hash_of(&key)?, ObjectState::decode(&value)?))
+        })
+        .take_while(move |row: &Result<(ObjectHash, ObjectState), IndexError>| {
+            row.as_ref().map_or(true, |(hash, _)| *hash <= until)
+        })
+    }
+
+    fn meta_rows<'a>(
+        &'a self,
+        prefix: &'static [u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Box<[u8]>), IndexError>> + 'a {
+        let mode = rocksdb::IteratorMode::From(prefix, rocksdb::Direction::Forward);
+        let rows = self.db.iterator_cf(self.column(META), mode);
+        rows.map_while(move |row| match row {
+            Err(error) => Some(Err(error.into())),
+            Ok((key, value)) => key.strip_prefix(prefix).map(|key| Ok((key.to_vec(), value))),
+        })
+    }
+
+    /// Whether a listing update still waits.
+    pub fn is_pending(&self, token: UpdateToken) -> Result<bool, IndexError> {
+        Ok(self.db.get_pinned_cf(self.column(UPD), token.key())?.is_some())
+    }
+
+    /// A listing update that still waits.
+    pub fn update(&self, token: UpdateToken) -> Result<Option<Vec<u8>>, IndexError> {
+        Ok(self.db.get_cf(self.column(UPD), token.key())?)
+    }
+
+    /// The oldest listing update that still waits.
+    pub fn oldest_update(&self) -> Result<Option<UpdateToken>, IndexError> {
+        match self.db.iterator_cf(self.column(UPD), rocksdb::IteratorMode::Start).next() {
+            None => Ok(None),
+            Some(row) => Ok(UpdateToken::parse(&row?.0)),
         }
     }
 
@@ -226,15 +310,6 @@ impl Index {
         Ok(found)
     }
 
-    /// Forgets updates that were taken.
-    pub fn updates_done(&self, tokens: &[UpdateToken]) -> Result<(), IndexError> {
-        let mut batch = WriteBatch::default();
-        for token in tokens {
-            batch.delete_cf(self.column(UPD), token.key());
-        }
-        Ok(self.db.write_opt(batch, &self.no_wal)?)
-    }
-
     /// Begins to apply frames.
     pub fn batch(&self) -> IndexBatch<'_> {
         IndexBatch { index: self, batch: WriteBatch::default() }
@@ -244,15 +319,49 @@ impl Index {
     pub fn flush(&self) -> Result<(), IndexError> {
         let mut options = rocksdb::FlushOptions::default();
         options.set_wait(true);
-        let columns = [self.column(OBJ), self.column(UPD), self.column(META)];
-        Ok(self.db.flush_cfs_opt(&columns, &options)?)
+        let columns = COLUMNS.map(|name| self.column(name));
+        self.db.flush_cfs_opt(&columns, &options)?;
+        #[cfg(test)]
+        self.copy();
+        Ok(())
     }
 }
 
-fn bulk_key(segment: u32) -> Vec<u8> {
-    let mut key = BULK.to_vec();
-    key.extend_from_slice(&segment.to_be_bytes());
-    key
+#[cfg(test)]
+impl Index {
+    pub(crate) fn keep_copies(&self, at: PathBuf) {
+        *self.copies.lock().expect("not poisoned") = Some((at, 0));
+    }
+
+    /// The last copy.
+    pub(crate) fn last_copy(&self) -> Option<PathBuf> {
+        let copies = self.copies.lock().expect("not poisoned");
+        copies
+            .as_ref()
+            .and_then(|(at, number)| (*number > 0).then(|| at.with_extension(number.to_string())))
+    }
+
+    fn copy(&self) {
+        let mut copies = self.copies.lock().expect("not poisoned");
+        if let Some((at, number)) = &mut *copies {
+            let next = at.with_extension((*number + 1).to_string());
+            let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).expect("a checkpoint");
+            checkpoint.create_checkpoint(next).expect("copied");
+            *number += 1;
+        }
+    }
+}
+
+fn keyed(prefix: &[u8], rest: &[u8]) -> Vec<u8> {
+    [prefix, rest].concat()
+}
+
+fn owner_key(segment: u32, hash: &ObjectHash) -> Vec<u8> {
+    keyed(&segment.to_be_bytes(), &hash.0)
+}
+
+fn hash_of(key: &[u8]) -> Result<ObjectHash, IndexError> {
+    Ok(ObjectHash(key.try_into().map_err(|_| FormatError::Field("hash"))?))
 }
 
 /// Changes that become visible together.
@@ -264,7 +373,11 @@ pub struct IndexBatch<'a> {
 impl IndexBatch<'_> {
     /// An object's new state.
     pub fn put_state(&mut self, hash: &ObjectHash, state: &ObjectState) {
-        self.batch.put_cf(self.index.column(OBJ), hash.0, state.encode());
+        let column = self.index.column(OBJ);
+        match state.is_empty() {
+            true => self.batch.delete_cf(column, hash.0),
+            false => self.batch.put_cf(column, hash.0, state.encode()),
+        }
     }
 
     /// An update to be taken.
@@ -277,14 +390,48 @@ impl IndexBatch<'_> {
         self.batch.delete_cf(self.index.column(UPD), token.key());
     }
 
-    /// Blocks taken of a bulk segment.
-    pub fn put_bulk_taken(&mut self, segment: u32, blocks: u32) {
-        self.batch.put_cf(self.index.column(META), bulk_key(segment), blocks.to_le_bytes());
+    /// What lives in a segment.
+    pub fn put_account(&mut self, segment: u32, account: &Account) {
+        let key = keyed(SEGMENT, &segment.to_be_bytes());
+        self.batch.put_cf(self.index.column(META), key, account.encode());
+    }
+
+    /// The summary of all objects whose hashes begin so.
+    pub fn put_cell(&mut self, prefix: [u8; 2], cell: &Cell) {
+        self.batch.put_cf(self.index.column(META), keyed(CELL, &prefix), cell.encode());
+    }
+
+    /// An object has data in a bulk segment.
+    pub fn put_owner(&mut self, segment: u32, hash: &ObjectHash) {
+        self.batch.put_cf(self.index.column(OWN), owner_key(segment, hash), b"");
+    }
+
+    /// An object has no data in a bulk segment any more.
+    pub fn forget_owner(&mut self, segment: u32, hash: &ObjectHash) {
+        self.batch.delete_cf(self.index.column(OWN), owner_key(segment, hash));
+    }
+
+    /// A damaged record.
+    pub fn put_quarantined(&mut self, record: &Quarantined) {
+        let key = keyed(QUARANTINE, &record.key());
+        self.batch.put_cf(self.index.column(META), key, record.encode());
+    }
+
+    /// A damaged record that is given up.
+    pub fn forget_quarantined(&mut self, record: &Quarantined) {
+        self.batch.delete_cf(self.index.column(META), keyed(QUARANTINE, &record.key()));
     }
 
     /// Makes it so, up to and with a frame.
-    pub fn write(mut self, applied: &Applied) -> Result<(), IndexError> {
-        self.batch.put_cf(self.index.column(META), APPLIED, applied.encode());
+    pub fn write_applied(mut self, applied: &Applied) -> Result<(), IndexError> {
+        let meta = self.index.column(META);
+        self.batch.put_cf(meta, FORMAT_KEY, [FORMAT]);
+        self.batch.put_cf(meta, APPLIED, applied.encode());
+        self.write()
+    }
+
+    /// Makes it so, without another frame.
+    pub fn write(self) -> Result<(), IndexError> {
         Ok(self.index.db.write_opt(self.batch, &self.index.no_wal)?)
     }
 }

@@ -19,11 +19,12 @@ pub mod state;
 
 use api::{Server, answer};
 use daemon::{DataLock, Env, LockError, Observed, Running, SharedClock};
-use engine::{Engine, EngineOptions, Identity, OpenError};
+use engine::{Engine, EngineError, EngineOptions, Identity, Maintenance, OpenError};
 use format::Superblock;
 use index::IndexBudget;
 use io::{BLOCK, IoChoice};
 use serde::Deserialize;
+use state::Rule;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,8 +52,14 @@ pub struct Config {
     pub io: IoChoice,
     /// Size of each log segment.
     pub segment_mib: u32,
-    /// Free space below which new data is refused with 507.
+    /// Free space of the file system that is left to others; PUTs that would need it are refused with 507.
     pub reserve_mib: u64,
+    /// What each device may take of its file system; 0 for all.
+    pub capacity_mib: u64,
+    /// How long tombstones are kept, in seconds. Longer than any node of the cluster may be away.
+    pub reclaim_age: u64,
+    /// Pause between looks for space to be won back.
+    pub compaction_ms: u64,
     /// Cache of all devices' indexes together.
     pub index_cache_mib: usize,
     /// Write buffer of each device's index.
@@ -77,6 +84,9 @@ impl Default for Config {
             io: IoChoice::Auto,
             segment_mib: 64,
             reserve_mib: 256,
+            capacity_mib: 0,
+            reclaim_age: 7 * 24 * 3600,
+            compaction_ms: 1000,
             index_cache_mib: 64,
             index_buffer_mib: 8,
             body_memory_mib: 1024,
@@ -151,6 +161,12 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         env.shutdown.clone(),
     ));
     let room = tokio::spawn(watch_room(engines.clone(), env.shutdown.clone()));
+    let pause = Duration::from_millis(config.compaction_ms.max(10));
+    let mut tasks = vec![checkpoints, room];
+    for (device, engine) in &devices {
+        let maintaining = maintain(device.clone(), engine.clone(), pause, env.shutdown.clone());
+        tasks.push(tokio::spawn(maintaining));
+    }
     let server = Arc::new(Server {
         devices,
         hash_paths: config.hash_paths,
@@ -164,7 +180,9 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
     let service = wire::service_fn(server, answer);
     let service = Observed::Backend.wrap("object-server", env.clock.clone(), service);
     Ok(Running::new(service, move || async move {
-        for task in [checkpoints, room] {
+        // A round of maintenance ends at its next step; its thread is waited for when the engine is closed.
+        engines.iter().for_each(Engine::stop);
+        for task in tasks {
             task.abort();
             let _ = task.await;
         }
@@ -198,6 +216,9 @@ fn open(
     let options = EngineOptions {
         segment_blocks: config.segment_mib * ((1 << 20) / BLOCK as u32),
         reserve_bytes: config.reserve_mib << 20,
+        capacity_bytes: config.capacity_mib << 20,
+        reclaim_age: config.reclaim_age,
+        rule: Rule::Replicated,
     };
     let engine = Engine::open(disk, &dir.join("index"), budget, &identity, &options, clock);
     let engine = engine.map_err(|source| StartError::Open { device: named(), dir, source })?;
@@ -217,6 +238,31 @@ async fn watch_room(engines: Vec<Engine>, shutdown: daemon::Shutdown) {
         let engines = engines.clone();
         let measure = move || engines.iter().for_each(Engine::measure_room);
         let _ = tokio::task::spawn_blocking(measure).await;
+    }
+}
+
+/// Gives space back, one round after the other.
+async fn maintain(device: String, engine: Engine, pause: Duration, shutdown: daemon::Shutdown) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.wait() => return,
+        }
+        let working = engine.clone();
+        let Ok(done) = tokio::task::spawn_blocking(move || working.maintain()).await else {
+            continue;
+        };
+        match done {
+            Ok(done) if done == Maintenance::default() => {}
+            Ok(Maintenance { freed, emptied, moved_bytes, retired }) => {
+                tracing::info!(device, freed, emptied, moved_bytes, retired, "space was won back");
+            }
+            Err(EngineError::Stopping) => return,
+            Err(error) => {
+                let error = daemon::telemetry::chain(&error);
+                tracing::warn!(device, error, "no space could be won back");
+            }
+        }
     }
 }
 

@@ -1,15 +1,21 @@
 //! What is known of one object, and the rule by which events change it.
 //!
-//! An object's state is a small set of versions, as Swift has files in a hash directory: `.data`, `.meta`
-//! (at most two: the newest, and one that carries a newer content type) or `.ts`. [`merge`] is the whole
-//! rule (Swift: obj/diskfile.py, `get_ondisk_files`); it is a pure function, and the order in which events
-//! arrive does not matter to its result.
+//! An object's state is a small set of versions, as Swift has files in a hash directory: `.data` (of an
+//! erasure-coded policy: fragments, durable or not yet), `.meta` (at most two: the newest, and one that carries a
+//! newer content type) and `.ts`. [`merge`] is the whole rule (Swift: obj/diskfile.py, `get_ondisk_files`); it is a
+//! pure function, and the order in which events arrive does not matter to its result. (Only a purge, which takes
+//! what this device had *until then*, must come before what it does not take; the log has it in that order.)
+//!
+//! Of two records that say the same, the one with the higher LSN counts. That is what lets compaction copy a
+//! record: the copy replaces the original by the same rule, in operation, in replay and when an index is made anew.
 
-use crate::format::{FormatError, Reader, RecordKind, Writer};
+mod row;
+
+use crate::format::RecordKind;
 use types::Timestamp;
 
 /// Where a record lies in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Location {
     /// The segment.
     pub segment: u32,
@@ -17,12 +23,32 @@ pub struct Location {
     pub offset: u32,
     /// Its length in bytes.
     pub len: u32,
+    /// Bytes before its inline data: all that a HEAD needs.
+    pub head_len: u32,
     /// The frame it belongs to.
     pub lsn: u64,
 }
 
-/// One record of an object that still means something.
+/// Of an erasure-coded object: which piece this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Its number.
+    pub index: u8,
+    /// Whether enough pieces are known to be stored. Swift: `#d` in the file's name.
+    pub durable: bool,
+}
+
+/// How much of a bulk segment a record's data takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkShare {
+    /// The segment.
+    pub segment: u32,
+    /// Blocks in it.
+    pub blocks: u32,
+}
+
+/// One record of an object that still means something.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// What it is.
     pub kind: RecordKind,
@@ -30,49 +56,108 @@ pub struct Version {
     pub timestamp: Timestamp,
     /// Of a meta that carries a content type: when that was set.
     pub content_type_timestamp: Option<Timestamp>,
-    /// Of data: when it expires, in seconds, or 0.
+    /// Of data or a meta: when the object expires, in seconds, or 0.
     pub delete_at: u64,
     /// Of data: its length.
     pub data_len: u64,
+    /// Of an erasure-coded object.
+    pub fragment: Option<Fragment>,
+    /// Bulk segments that its data lies in.
+    pub bulk: Vec<BulkShare>,
     /// Where its record lies.
     pub location: Location,
+}
+
+impl Version {
+    fn index(&self) -> Option<u8> {
+        self.fragment.map(|fragment| fragment.index)
+    }
+
+    fn is_marked_durable(&self) -> bool {
+        self.fragment.is_none_or(|fragment| fragment.durable)
+    }
+
+    /// What two records must share to say the same.
+    fn identity(&self) -> impl Ord + use<> {
+        (self.kind, self.timestamp, self.index(), self.content_type_timestamp)
+    }
+
+    /// Whether both are records of the same change, maybe at different places.
+    pub fn says_the_same(&self, other: &Version) -> bool {
+        self.identity() == other.identity()
+    }
+
+    /// Whether a purge that came later took this away.
+    fn is_purged_by(&self, purge: &Version) -> bool {
+        purge.kind == RecordKind::Purge
+            && purge.location.lsn > self.location.lsn
+            && purge.timestamp >= self.timestamp
+            && purge.index().is_none_or(|index| self.index() == Some(index))
+    }
+}
+
+/// How the objects of a policy are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rule {
+    /// Every replica is whole.
+    #[default]
+    Replicated,
+    /// Replicas are fragments, and count when they have been made durable.
+    Erasure,
 }
 
 /// All that is known of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectState {
+    /// Ascending by kind, then newest first.
     versions: Vec<Version>,
 }
 
-const FORMAT: u8 = 1;
-
 impl ObjectState {
-    fn newest(&self, kind: RecordKind) -> Option<&Version> {
-        self.versions.iter().find(|version| version.kind == kind)
+    /// Nothing but one version.
+    pub fn of_one(version: Version) -> Self {
+        ObjectState { versions: vec![version] }
     }
 
-    /// The data, unless the object was deleted.
+    fn of(&self, kind: RecordKind) -> impl Iterator<Item = &Version> {
+        self.versions.iter().filter(move |version| version.kind == kind)
+    }
+
+    /// The data, unless the object was deleted. Of fragments: the highest of the newest that are durable.
     pub fn data(&self) -> Option<&Version> {
-        self.newest(RecordKind::Data)
+        let at = newest_durable(&self.versions)?;
+        self.of(RecordKind::Data)
+            .filter(|data| data.timestamp == at)
+            .max_by_key(|data| data.index())
+    }
+
+    /// All data or fragments, newest first, durable or not.
+    pub fn fragments(&self) -> impl Iterator<Item = &Version> {
+        self.of(RecordKind::Data)
+    }
+
+    /// Whether data may be counted on.
+    pub fn is_durable(&self, data: &Version) -> bool {
+        is_durable(&self.versions, data)
     }
 
     /// The newest metadata that was posted since the data was put.
     pub fn meta(&self) -> Option<&Version> {
-        self.data().and_then(|_| self.newest(RecordKind::Meta))
+        let data = self.data()?;
+        self.of(RecordKind::Meta).next().filter(|meta| meta.timestamp >= data.timestamp)
     }
 
     /// The posted metadata with the newest content type, if any carries one.
     pub fn content_type(&self) -> Option<&Version> {
-        self.data()?;
-        let metas = self.versions.iter().filter(|version| version.kind == RecordKind::Meta);
-        metas
-            .filter(|meta| meta.content_type_timestamp.is_some())
+        let data = self.data()?;
+        self.of(RecordKind::Meta)
+            .filter(|meta| meta.content_type_timestamp > Some(data.timestamp))
             .max_by_key(|meta| meta.content_type_timestamp)
     }
 
     /// The tombstone, if the object was deleted.
     pub fn tombstone(&self) -> Option<&Version> {
-        self.newest(RecordKind::Tombstone)
+        self.of(RecordKind::Tombstone).next().filter(|_| self.data().is_none())
     }
 
     /// The timestamp that a request must be newer than: of data or tombstone.
@@ -85,177 +170,128 @@ impl ObjectState {
         self.meta().or(self.data()).or(self.tombstone()).map(|version| version.timestamp)
     }
 
-    /// Value of an index row.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer(Vec::with_capacity(2 + self.versions.len() * 61));
-        out.u8(FORMAT).u8(self.versions.len() as u8);
-        for version in &self.versions {
-            let at = &version.location;
-            out.u8(version.kind.code()).u64(version.timestamp.raw).u64(version.timestamp.offset);
-            out.u64(version.content_type_timestamp.map_or(0, |ts| ts.raw));
-            out.u64(version.delete_at).u64(version.data_len);
-            out.u32(at.segment).u32(at.offset).u32(at.len).u64(at.lsn);
-        }
-        out.0
+    /// Everything in it.
+    pub fn versions(&self) -> &[Version] {
+        &self.versions
     }
 
-    /// Reads what [`ObjectState::encode`] wrote.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut fields = Reader::new(bytes);
-        match fields.u8()? {
-            FORMAT => {}
-            newer => return Err(FormatError::Version(newer.into())),
-        }
-        let count = fields.u8()?;
-        let mut versions = Vec::with_capacity(count.into());
-        for _ in 0..count {
-            let kind = RecordKind::from_code(fields.u8()?)?;
-            let timestamp = Timestamp { raw: fields.u64()?, offset: fields.u64()? };
-            let content_type_raw = fields.u64()?;
-            let content_type_timestamp =
-                (content_type_raw != 0).then(|| Timestamp::from_raw(content_type_raw));
-            let (delete_at, data_len) = (fields.u64()?, fields.u64()?);
-            let location = Location {
-                segment: fields.u32()?,
-                offset: fields.u32()?,
-                len: fields.u32()?,
-                lsn: fields.u64()?,
-            };
-            versions.push(Version {
-                kind,
-                timestamp,
-                content_type_timestamp,
-                delete_at,
-                data_len,
-                location,
-            });
-        }
-        if fields.is_empty() {
-            Ok(ObjectState { versions })
-        } else {
-            Err(FormatError::Field("state"))
-        }
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.versions.is_empty()
     }
+
+    /// The version whose record lies there.
+    pub fn at(&self, location: &Location) -> Option<&Version> {
+        self.versions.iter().find(|version| version.location == *location)
+    }
+
+    /// Forgets the version whose record lies there.
+    pub fn remove_at(&mut self, location: &Location) -> Option<Version> {
+        let at = self.versions.iter().position(|version| version.location == *location)?;
+        Some(self.versions.remove(at))
+    }
+}
+
+fn is_durable(versions: &[Version], data: &Version) -> bool {
+    let same = |version: &&Version| version.timestamp == data.timestamp;
+    versions.iter().filter(same).any(|version| match version.kind {
+        RecordKind::Data => version.is_marked_durable(),
+        kind => kind == RecordKind::Durable,
+    })
+}
+
+fn newest_durable(versions: &[Version]) -> Option<Timestamp> {
+    let data = versions.iter().filter(|version| version.kind == RecordKind::Data);
+    data.filter(|data| is_durable(versions, data)).map(|data| data.timestamp).max()
 }
 
 /// The state after one more event. What is no longer in it is garbage.
-pub fn merge(state: &ObjectState, event: Version) -> ObjectState {
-    let all = || state.versions.iter().chain([&event]);
-    // Of equals the one that was there first stays, so that an event which comes twice changes nothing.
-    let newest = |kind: RecordKind| {
-        all()
-            .filter(|version| version.kind == kind)
-            .reduce(|a, b| if b.timestamp > a.timestamp { b } else { a })
+pub fn merge(state: &ObjectState, event: Version, rule: Rule) -> ObjectState {
+    let mut all = Vec::with_capacity(state.versions.len() + 1);
+    all.extend(state.versions.iter().cloned());
+    all.push(event);
+    if all.len() > 1 {
+        forget_purged(&mut all);
+        forget_repeated(&mut all);
+        forget_deleted(&mut all);
+        forget_replaced(&mut all, rule);
+        forget_older_metas(&mut all);
+    }
+    ObjectState { versions: all }
+}
+
+fn forget_purged(all: &mut Vec<Version>) {
+    let purges: Vec<Version> =
+        all.iter().filter(|version| version.kind == RecordKind::Purge).cloned().collect();
+    all.retain(|version| !purges.iter().any(|purge| version.is_purged_by(purge)));
+}
+
+/// Of equals the one with the highest LSN stays, or the one that is durable; and this gives versions their order.
+fn forget_repeated(all: &mut Vec<Version>) {
+    let rank = |version: &Version| (version.is_marked_durable(), version.location.lsn);
+    all.sort_by(|a, b| {
+        let newest_first = b.identity().cmp(&a.identity());
+        a.kind.cmp(&b.kind).then(newest_first).then(rank(b).cmp(&rank(a)))
+    });
+    all.dedup_by(|later, first| later.identity() == first.identity());
+}
+
+fn forget_deleted(all: &mut Vec<Version>) {
+    let tombstones = all.iter().filter(|version| version.kind == RecordKind::Tombstone);
+    let Some(deleted) = tombstones.map(|tombstone| tombstone.timestamp).max() else { return };
+    all.retain(|version| match version.kind {
+        RecordKind::Tombstone => version.timestamp == deleted,
+        RecordKind::Purge => true,
+        _ => version.timestamp > deleted,
+    });
+}
+
+/// The newest meta stays, and the one with the newest content type if that is newer than the newest meta's. A content
+/// type from before the data or the deletion means nothing, so that order does not matter here either.
+fn forget_older_metas(all: &mut Vec<Version>) {
+    let since = all.iter().filter(|version| version.kind != RecordKind::Meta);
+    let since = since
+        .filter(|version| matches!(version.kind, RecordKind::Data | RecordKind::Tombstone))
+        .filter(|version| version.kind == RecordKind::Tombstone || is_durable(all, version))
+        .map(|version| version.timestamp)
+        .max();
+    let metas: Vec<&Version> = all.iter().filter(|v| v.kind == RecordKind::Meta).collect();
+    // They stand newest first, and of equal moments the newer content type first.
+    let Some(newest) = metas.first().map(|meta| meta.identity()) else { return };
+    let typed = metas.iter().max_by_key(|meta| (meta.content_type_timestamp, meta.timestamp));
+    let typed = typed
+        .filter(|meta| meta.content_type_timestamp > metas[0].content_type_timestamp)
+        .filter(|meta| meta.content_type_timestamp > since)
+        .map(|meta| meta.identity());
+    all.retain(|version| {
+        let this = version.identity();
+        version.kind != RecordKind::Meta || this == newest || typed.as_ref() == Some(&this)
+    });
+}
+
+fn forget_replaced(all: &mut Vec<Version>, rule: Rule) {
+    let newest = match rule {
+        Rule::Replicated => {
+            let data = all.iter().filter(|version| version.kind == RecordKind::Data);
+            data.map(|data| data.timestamp).max()
+        }
+        Rule::Erasure => newest_durable(all),
     };
-    let tombstone = newest(RecordKind::Tombstone);
-    let deleted_until = tombstone.map(|version| version.timestamp);
-    let data = newest(RecordKind::Data).filter(|data| Some(data.timestamp) > deleted_until);
-    let since = data.map(|data| data.timestamp).max(deleted_until);
-    let metas = || {
-        all().filter(|version| version.kind == RecordKind::Meta && Some(version.timestamp) > since)
-    };
-    let order = |version: &Version| (version.timestamp, version.content_type_timestamp);
-    let meta = metas().reduce(|a, b| if order(b) > order(a) { b } else { a });
-    let content_type = metas()
-        .reduce(|a, b| {
-            let key = |v: &Version| (v.content_type_timestamp, v.timestamp);
-            if key(b) > key(a) { b } else { a }
-        })
-        .filter(|newest| {
-            meta.is_some_and(|meta| newest.content_type_timestamp > meta.content_type_timestamp)
-        });
-    let tombstone = if data.is_some() { None } else { tombstone };
-    let kept = [data, meta, content_type, tombstone];
-    ObjectState { versions: kept.into_iter().flatten().copied().collect() }
+    let Some(newest) = newest else { return };
+    let marked = all.iter().any(|version| {
+        version.kind == RecordKind::Data
+            && version.timestamp == newest
+            && version.is_marked_durable()
+    });
+    all.retain(|version| match version.kind {
+        RecordKind::Data => version.timestamp >= newest,
+        RecordKind::Meta if rule == Rule::Erasure => version.timestamp >= newest,
+        RecordKind::Meta | RecordKind::Tombstone => version.timestamp > newest,
+        // Superfluous once a fragment's own record says it.
+        RecordKind::Durable => version.timestamp > newest || version.timestamp == newest && !marked,
+        RecordKind::Purge => true,
+    });
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn event(kind: RecordKind, raw: u64, content_type: Option<u64>) -> Version {
-        Version {
-            kind,
-            timestamp: Timestamp::from_raw(raw),
-            content_type_timestamp: content_type.map(Timestamp::from_raw),
-            delete_at: 0,
-            data_len: raw,
-            location: Location { segment: 0, offset: 64, len: 100, lsn: raw },
-        }
-    }
-
-    fn any_event() -> impl Strategy<Value = Version> {
-        // A POST that sets a content type sets it at its own moment.
-        (0..4u8, 1..12u64).prop_map(|(kind, raw)| match kind {
-            0 => event(RecordKind::Data, raw, None),
-            1 => event(RecordKind::Meta, raw, None),
-            2 => event(RecordKind::Meta, raw, Some(raw)),
-            _ => event(RecordKind::Tombstone, raw, None),
-        })
-    }
-
-    fn merged(events: &[Version]) -> ObjectState {
-        events.iter().fold(ObjectState::default(), |state, event| merge(&state, *event))
-    }
-
-    #[test]
-    fn a_tombstone_wins_over_data_of_the_same_moment() {
-        let (data, tombstone) =
-            (event(RecordKind::Data, 5, None), event(RecordKind::Tombstone, 5, None));
-        for events in [[data, tombstone], [tombstone, data]] {
-            let state = merged(&events);
-            assert!(state.data().is_none() && state.tombstone().is_some());
-        }
-    }
-
-    #[test]
-    fn the_newer_content_type_survives_a_newer_post_without_one() {
-        let state = merged(&[
-            event(RecordKind::Data, 1, None),
-            event(RecordKind::Meta, 3, Some(3)),
-            event(RecordKind::Meta, 4, None),
-        ]);
-        assert_eq!(state.meta().map(|v| v.timestamp.raw), Some(4));
-        assert_eq!(state.content_type().map(|v| v.timestamp.raw), Some(3));
-        assert_eq!(state.timestamp().map(|ts| ts.raw), Some(4));
-        let state = merge(&state, event(RecordKind::Data, 9, None));
-        assert!(state.meta().is_none() && state.content_type().is_none());
-    }
-
-    #[test]
-    fn metadata_without_data_waits_for_it() {
-        let state = merged(&[event(RecordKind::Meta, 4, None)]);
-        assert!(state.data().is_none() && state.meta().is_none());
-        let state = merge(&state, event(RecordKind::Data, 2, None));
-        assert_eq!(state.meta().map(|v| v.timestamp.raw), Some(4));
-    }
-
-    proptest! {
-        #[test]
-        fn order_and_repetition_do_not_matter(
-            events in proptest::collection::vec(any_event(), 1..8),
-            shuffle in proptest::collection::vec(any::<prop::sample::Index>(), 8),
-        ) {
-            let once = merged(&events);
-            let mut other = events.clone();
-            for (at, index) in shuffle.iter().enumerate().take(other.len()) {
-                let to = index.index(other.len());
-                other.swap(at, to);
-            }
-            other.extend(events.iter());
-            prop_assert_eq!(merged(&other), once);
-        }
-
-        #[test]
-        fn states_round_trip(events in proptest::collection::vec(any_event(), 0..8)) {
-            let state = merged(&events);
-            prop_assert_eq!(ObjectState::decode(&state.encode()), Ok(state));
-        }
-
-        #[test]
-        fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = ObjectState::decode(&bytes);
-        }
-    }
-}
+mod tests;

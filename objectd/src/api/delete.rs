@@ -54,6 +54,7 @@ pub(super) async fn delete(
         timestamp: at,
         content_type_timestamp: None,
         delete_at: 0,
+        fragment: None,
         metadata: &metadata,
         body: StoredBody::default(),
         update: update.as_ref(),

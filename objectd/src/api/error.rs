@@ -86,7 +86,9 @@ impl Refusal {
 fn engine(error: EngineError) -> Response {
     let status = match &error {
         EngineError::Poisoned | EngineError::Full => StatusCode::INSUFFICIENT_STORAGE,
-        EngineError::Overloaded | EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        EngineError::Overloaded | EngineError::Stopping | EngineError::Changed => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         EngineError::TooLarge => StatusCode::BAD_REQUEST,
         // The copy here is bad; another replica's may be good, and the proxy goes on to that one.
         EngineError::Damaged(_) | EngineError::Read(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,7 +1,7 @@
 //! GET and HEAD: an object or parts of it, every byte checked before it is sent.
 
 use super::error::{Refusal, stamped};
-use super::object::{self, Opened};
+use super::object::{self, Opened, Part};
 use super::ranges::{Wanted, wanted};
 use super::{ObjectRequest, Server, conditions};
 use crate::engine::{ChunkStream, EngineError};
@@ -28,7 +28,7 @@ pub(super) async fn get(
     let open_expired =
         truth(headers::X_BACKEND_OPEN_EXPIRED) || truth(headers::X_BACKEND_REPLICATION);
     let now = (!open_expired).then(|| server.env.clock.now().seconds());
-    let opened = match object.open(&state, now).await {
+    let opened = match object.open(&state, now, if head { Part::Head } else { Part::Whole }).await {
         Err(Refusal::NotFound(_)) if conditions::wants_any(asked) => {
             let tombstone = state.tombstone().map(|version| version.timestamp);
             return Ok(stamped(Refusal::Precondition.response(), tombstone));

@@ -2,7 +2,7 @@
 
 use super::ObjectRequest;
 use super::error::Refusal;
-use crate::engine::OpenRecord;
+use crate::engine::{EngineError, OpenRecord};
 use crate::format::Metadata;
 use crate::state::{ObjectState, Version};
 use http::{HeaderMap, HeaderName, header};
@@ -30,6 +30,9 @@ const ALLOWED: [&str; 9] = [
     "x-robots-tag",
 ];
 
+/// How often an object that changes while it is being opened is looked up.
+const CHANGES_MAX: usize = 4;
+
 /// An object that exists and has not expired.
 pub(super) struct Opened {
     pub(super) data: Version,
@@ -42,6 +45,15 @@ pub(super) struct Opened {
     pub(super) content_type_timestamp: Timestamp,
 }
 
+/// What of an object is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Its metadata.
+    Head,
+    /// Its data too.
+    Whole,
+}
+
 impl Opened {
     pub(super) fn etag(&self) -> String {
         self.metadata.text(ETAG)
@@ -49,37 +61,61 @@ impl Opened {
 }
 
 impl ObjectRequest {
-    /// Opens the object, or says what is known of its absence.
+    /// Opens the object, or says what is known of its absence. When it changes meanwhile, what it is then counts.
     pub(super) async fn open(
         &self,
         state: &ObjectState,
         now_seconds: Option<u64>,
+        part: Part,
     ) -> Result<Opened, Refusal> {
-        let Some(data) = state.data().copied() else {
+        let mut opened = self.open_once(state, now_seconds, part).await;
+        for _ in 1..CHANGES_MAX {
+            match opened {
+                Err(Refusal::Engine(EngineError::Changed)) => {
+                    let state = self.engine.state(self.hash).await?;
+                    opened = self.open_once(&state, now_seconds, part).await;
+                }
+                other => return other,
+            }
+        }
+        opened
+    }
+
+    async fn open_once(
+        &self,
+        state: &ObjectState,
+        now_seconds: Option<u64>,
+        part: Part,
+    ) -> Result<Opened, Refusal> {
+        let Some(data) = state.data() else {
             return Err(Refusal::NotFound(state.tombstone().map(|version| version.timestamp)));
         };
-        let delete_at = state.meta().unwrap_or(&data).delete_at;
+        let delete_at = state.meta().unwrap_or(data).delete_at;
         let timestamp = state.timestamp().unwrap_or(data.timestamp);
         if delete_at != 0 && now_seconds.is_some_and(|now| delete_at <= now) {
             return Err(Refusal::NotFound(Some(timestamp)));
         }
-        let record = self.engine.open_record(self.hash, data.location).await?;
+        let record = match part {
+            Part::Head => self.engine.open_head(self.hash, data).await?,
+            Part::Whole => self.engine.open_record(self.hash, data).await?,
+        };
         let mut metadata = record.record.metadata.clone();
         let mut content_type_timestamp = data.timestamp;
         if let Some(meta) = state.meta() {
-            let posted = self.engine.open_record(self.hash, meta.location).await?;
+            let posted = self.engine.open_head(self.hash, meta).await?;
             metadata = overlay(&metadata, &posted.record.metadata);
         }
         if let Some(typed) = state.content_type() {
             let at = typed.content_type_timestamp.unwrap_or_default();
             if at > data.timestamp {
-                let typed = self.engine.open_record(self.hash, typed.location).await?;
+                let typed = self.engine.open_head(self.hash, typed).await?;
                 if let Some(content_type) = typed.record.metadata.get(CONTENT_TYPE) {
                     metadata.set(CONTENT_TYPE, content_type);
                     content_type_timestamp = at;
                 }
             }
         }
+        let data = data.clone();
         Ok(Opened { data, record, metadata, timestamp, content_type_timestamp })
     }
 }

@@ -1,7 +1,7 @@
 //! POST: new user metadata, and if wanted a new content type; the data stays.
 
 use super::error::Refusal;
-use super::object::{self, CONTENT_TYPE, NAME};
+use super::object::{self, CONTENT_TYPE, NAME, Part};
 use super::put::refuse_older;
 use super::updates::{self, overridden};
 use super::{ObjectRequest, Server, timestamp};
@@ -24,7 +24,7 @@ pub(super) async fn post(
         return Err(Refusal::Bad("X-Delete-At in past".to_owned()));
     }
     let state = object.engine.state(object.hash).await?;
-    let existing = object.open(&state, Some(server.env.clock.now().seconds())).await?;
+    let existing = object.open(&state, Some(server.env.clock.now().seconds()), Part::Head).await?;
 
     let content_type = headers.get(header::CONTENT_TYPE).filter(|value| !value.is_empty());
     let content_type = content_type.filter(|_| at > existing.content_type_timestamp);
@@ -62,6 +62,7 @@ pub(super) async fn post(
         timestamp: at,
         content_type_timestamp: content_type.map(|_| at),
         delete_at,
+        fragment: None,
         metadata: &metadata,
         body: StoredBody::default(),
         update: update.as_ref(),

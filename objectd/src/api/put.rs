@@ -1,7 +1,7 @@
 //! PUT: a new object, durable before the answer.
 
 use super::error::Refusal;
-use super::object::{self, CONTENT_TYPE, ETAG, NAME};
+use super::object::{self, CONTENT_TYPE, ETAG, NAME, Part};
 use super::updates::{self, overridden};
 use super::{ObjectRequest, Server, conditions, timestamp};
 use crate::engine::{BodyWriter, Change, EngineError};
@@ -33,7 +33,7 @@ pub(super) async fn put(
 
     let state = object.engine.state(object.hash).await?;
     if let Some(unwanted) = parts.headers.get(header::IF_NONE_MATCH)
-        && let Ok(existing) = object.open(&state, Some(at.seconds())).await
+        && let Ok(existing) = object.open(&state, Some(at.seconds()), Part::Head).await
         && conditions::matches(unwanted, &existing.etag())
     {
         return Err(Refusal::Precondition);
@@ -81,6 +81,7 @@ pub(super) async fn put(
         timestamp: at,
         content_type_timestamp: None,
         delete_at,
+        fragment: None,
         metadata: &metadata,
         body: stored,
         update: update.as_ref(),

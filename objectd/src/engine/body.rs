@@ -3,12 +3,12 @@
 use super::segments::{Segments, blocks_of};
 use super::{Engine, EngineError};
 use crate::format::{CHUNK, Extent, INLINE_MAX};
-use crate::io::{BlockBuf, FileId, WriteMode};
+use crate::io::{BLOCK, BlockBuf, FileId, WriteMode};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// Bytes of one write of bulk data: sixteen chunks.
+/// Most bytes of one write of bulk data: sixteen chunks.
 const PIECE: usize = 1 << 20;
 /// Writes in flight for one body.
 const IN_FLIGHT: usize = 2;
@@ -44,7 +44,21 @@ pub(super) struct Reservation {
 impl Reservation {
     /// A durable record names the blocks now, or may.
     pub(super) fn keep(mut self) {
-        self.extents.clear();
+        self.segments.keep(&std::mem::take(&mut self.extents));
+    }
+
+    pub(super) fn of(segments: &Arc<Segments>) -> Self {
+        Reservation { segments: Arc::clone(segments), extents: Vec::new() }
+    }
+
+    /// How much it is.
+    pub(super) fn bytes(&self) -> u64 {
+        self.extents.iter().map(|extent| u64::from(extent.blocks) * BLOCK as u64).sum()
+    }
+
+    /// More of them.
+    pub(super) fn push(&mut self, extent: Extent) {
+        self.extents.push(extent);
     }
 }
 
@@ -58,6 +72,8 @@ impl Drop for Reservation {
 pub struct BodyWriter {
     engine: Engine,
     len: u64,
+    /// Bytes of one write of bulk data.
+    piece_len: usize,
     piece: Vec<u8>,
     chunk_crcs: Vec<u32>,
     bulk: Option<Bulk>,
@@ -76,6 +92,7 @@ impl Engine {
         BodyWriter {
             engine: self.clone(),
             len: 0,
+            piece_len: piece_len(self.0.segments.blocks()),
             piece: Vec::new(),
             chunk_crcs: Vec::new(),
             bulk: None,
@@ -88,10 +105,10 @@ impl BodyWriter {
     pub async fn push(&mut self, mut bytes: &[u8]) -> Result<(), EngineError> {
         self.len += bytes.len() as u64;
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.piece.len()));
+            let (now, later) = bytes.split_at(bytes.len().min(self.piece_len - self.piece.len()));
             self.piece.extend_from_slice(now);
             bytes = later;
-            if self.piece.len() == PIECE {
+            if self.piece.len() == self.piece_len {
                 self.write_piece().await?;
             }
         }
@@ -107,20 +124,13 @@ impl BodyWriter {
         let segments = &self.engine.0.segments;
         let (extent, file) = segments.reserve(blocks_of(self.piece.len())).await?;
         let bulk = self.bulk.get_or_insert_with(|| Bulk {
-            reservation: Reservation { segments: Arc::clone(segments), extents: Vec::new() },
+            reservation: Reservation::of(segments),
             extents: Vec::new(),
             files: Vec::new(),
             writes: VecDeque::new(),
         });
-        bulk.reservation.extents.push(extent);
-        match bulk.extents.last_mut() {
-            Some(last)
-                if last.segment == extent.segment && last.block + last.blocks == extent.block =>
-            {
-                last.blocks += extent.blocks;
-            }
-            _ => bulk.extents.push(extent),
-        }
+        bulk.reservation.push(extent);
+        append(&mut bulk.extents, extent);
         if !bulk.files.contains(&file) {
             bulk.files.push(file);
         }
@@ -169,6 +179,22 @@ impl BodyWriter {
     }
 }
 
+/// Bytes of one write: whole chunks, and several pieces in a segment.
+pub(super) fn piece_len(segment_blocks: u32) -> usize {
+    let quarter = segment_blocks as usize / 4 * BLOCK;
+    (quarter / CHUNK * CHUNK).clamp(CHUNK, PIECE)
+}
+
+/// One more piece of data, which may stand right behind the one before.
+pub(super) fn append(extents: &mut Vec<Extent>, next: Extent) {
+    match extents.last_mut() {
+        Some(last) if last.segment == next.segment && last.block + last.blocks == next.block => {
+            last.blocks += next.blocks;
+        }
+        _ => extents.push(next),
+    }
+}
+
 impl Bulk {
     async fn wait_for_oldest(&mut self, engine: &Engine) -> Result<(), EngineError> {
         let Some(write) = self.writes.front_mut() else { return Ok(()) };
@@ -203,7 +229,7 @@ impl Drop for BodyWriter {
 impl Engine {
     /// Gives the device up after a failed write.
     pub(super) fn poison(&self, what: &str, error: &std::io::Error) -> EngineError {
-        poison(&self.0.poisoned, what, error)
+        poison(&self.0.shared.poisoned, what, error)
     }
 }
 

@@ -8,28 +8,38 @@
 //! Any error from a write or a flush poisons the device: it answers [`EngineError::Poisoned`] from then on,
 //! until a restart has recovered what is durable. A flush is never tried again.
 //!
-//! Absent for now: compaction (space of overwritten and deleted objects is not reclaimed), auditing, quarantine.
+//! The log has three streams, each with a segment of its own that is being filled: `hot` for new data, `short` for what
+//! does not live long, `cold` for what compaction moves. Frames of all streams are numbered and chained as one.
+//! [`Engine::maintain`] is what runs beside: it gives segments back in which nothing lives, moves what lives out of
+//! segments that hold mostly garbage, gives up old tombstones, and makes the index durable.
 
+mod apply;
 mod body;
 mod commit;
+mod compact;
+mod frames;
+mod maintain;
 mod open;
 mod read;
+mod rebuild;
 mod recover;
 mod segments;
 #[cfg(test)]
 mod tests;
 
 pub use body::{BodyWriter, StoredBody};
+pub use maintain::Maintenance;
 pub use open::{EngineOptions, Identity, OpenError};
 pub use read::{ChunkStream, OpenRecord};
 
 use crate::format::{FormatError, Metadata, RecordKind, RecordParts};
-use crate::index::{Index, IndexError, Peek, UpdateToken};
+use crate::index::{Index, IndexError, Peek, Quarantined, UpdateToken};
 use crate::io::BlockIo;
-use crate::state::ObjectState;
+use crate::state::{Fragment, ObjectState};
 use commit::{CommitRequest, Committed, Job};
+use daemon::SharedClock;
 use segments::Segments;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use types::{ObjectHash, Timestamp};
@@ -56,6 +66,9 @@ pub enum EngineError {
     /// What is on disk is damaged.
     #[error("a record is damaged")]
     Damaged(#[from] FormatError),
+    /// The object changed while it was being opened; what is there now is to be looked up again.
+    #[error("the object changed meanwhile")]
+    Changed,
     /// The index failed.
     #[error("the index failed")]
     Index(#[from] IndexError),
@@ -76,6 +89,8 @@ pub struct Change<'a> {
     pub content_type_timestamp: Option<Timestamp>,
     /// When the object expires; 0 for never.
     pub delete_at: u64,
+    /// Of an erasure-coded object: which piece this is.
+    pub fragment: Option<Fragment>,
     /// The object's metadata.
     pub metadata: &'a Metadata,
     /// Its data; empty for all but [`RecordKind::Data`].
@@ -93,8 +108,25 @@ struct Inner {
     index: Arc<Index>,
     segments: Arc<Segments>,
     commits: mpsc::Sender<Job>,
-    poisoned: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    clock: SharedClock,
+    /// In seconds.
+    reclaim_age: u64,
     commit_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    maintaining: Mutex<maintain::Rounds>,
+}
+
+/// What the commit thread tells everybody.
+#[derive(Default)]
+struct Shared {
+    poisoned: Arc<AtomicBool>,
+    /// Of the next frame.
+    next_lsn: AtomicU64,
+    /// See [`crate::format::FrameHeader::updates_from`].
+    updates_from: AtomicU64,
+    /// Bytes of log since the index was made durable.
+    unflushed: AtomicU64,
+    stopping: AtomicBool,
 }
 
 impl Engine {
@@ -121,6 +153,7 @@ impl Engine {
             content_type_timestamp: change.content_type_timestamp,
             data_len: body.len,
             delete_at: change.delete_at,
+            fragment: change.fragment,
             metadata: change.metadata,
             update: &update,
             extents: &body.extents,
@@ -128,7 +161,7 @@ impl Engine {
             inline: &body.inline,
         }
         .encode();
-        if record.len() > commit::RECORD_MAX {
+        if record.len() > commit::record_max(self.0.segments.blocks()) {
             return Err(EngineError::TooLarge);
         }
         let (answer, wait) = oneshot::channel();
@@ -146,7 +179,7 @@ impl Engine {
 
     /// Whether the device has failed.
     pub fn is_poisoned(&self) -> bool {
-        self.0.poisoned.load(Ordering::Acquire)
+        self.0.shared.poisoned.load(Ordering::Acquire)
     }
 
     /// Whether the device has room for new data. Deletions need little and are taken to the very end.
@@ -190,21 +223,53 @@ impl Engine {
         let _ = self.0.commits.try_send(Job::Forget(vec![token], None));
     }
 
+    /// Damaged records that are kept, by hash.
+    pub async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, EngineError> {
+        let inner = Arc::clone(&self.0);
+        let found = tokio::task::spawn_blocking(move || inner.index.quarantined(limit)).await;
+        Ok(found.map_err(|_| EngineError::Stopping)??)
+    }
+
+    /// Gives damaged records up: their space may be used again.
+    pub async fn release(&self, records: Vec<Quarantined>) -> Result<(), EngineError> {
+        let (answer, wait) = oneshot::channel();
+        let job = Job::Release(records, answer);
+        self.0.commits.send(job).await.map_err(|_| EngineError::Stopping)?;
+        wait.await.map_err(|_| EngineError::Stopping)?
+    }
+
     /// Makes the index durable, so that a restart replays little. Blocks.
     pub fn checkpoint(&self) -> Result<(), EngineError> {
-        Ok(self.0.index.flush()?)
+        let Inner { index, shared, .. } = &*self.0;
+        // In this order: an update that comes later is in a later frame.
+        let next = shared.next_lsn.load(Ordering::Acquire);
+        let oldest = index.oldest_update()?.map_or(next, |token| token.lsn().min(next));
+        shared.updates_from.fetch_max(oldest, Ordering::AcqRel);
+        shared.unflushed.store(0, Ordering::Release);
+        Ok(index.flush()?)
+    }
+
+    /// Has a round of maintenance end soon.
+    pub fn stop(&self) {
+        self.0.shared.stopping.store(true, Ordering::Release);
     }
 
     /// Lets waiting commits end and closes the device. Blocks.
     pub fn close(self) {
+        self.end();
+        if let Err(error) = self.checkpoint() {
+            let error = daemon::telemetry::chain(&error);
+            tracing::warn!(error, "the index was not flushed when closing");
+        }
+    }
+
+    fn end(&self) {
+        self.stop();
+        drop(self.0.maintaining.lock().unwrap_or_else(PoisonError::into_inner));
         let _ = self.0.commits.blocking_send(Job::Close);
         let thread = self.0.commit_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let _ = thread.join();
-        }
-        if let Err(error) = self.checkpoint() {
-            let error = daemon::telemetry::chain(&error);
-            tracing::warn!(error, "the index was not flushed when closing");
         }
     }
 }

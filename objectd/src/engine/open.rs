@@ -1,19 +1,23 @@
 //! Opening a device: making it when it is new, and finding out what is durable when it is not.
 
+use super::apply::Applier;
 use super::commit::{Committer, QUEUE};
-use super::segments::{Segments, find, refuse_used};
-use super::{Engine, Inner, recover};
-use crate::format::{SegmentClass, Superblock};
+use super::segments::{Found, Segments};
+use super::{Engine, Inner, Shared, rebuild, recover};
+use crate::format::Superblock;
 use crate::index::{Index, IndexBudget, IndexError};
-use crate::io::{BlockBuf, BlockIo, WriteMode};
+use crate::io::{BLOCK, BlockBuf, BlockIo, WriteMode};
+use crate::state::Rule;
 use daemon::SharedClock;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use types::PolicyIndex;
 
 const SUPER: &str = "SUPER";
+/// Less would not hold a chunk of bulk data, or a record with 64 KiB.
+const SEGMENT_BLOCKS_MIN: u32 = 64;
 
 /// To which cluster and policy a device belongs.
 #[derive(Clone, Debug)]
@@ -31,8 +35,26 @@ pub struct Identity {
 pub struct EngineOptions {
     /// Blocks of each segment.
     pub segment_blocks: u32,
-    /// Free bytes below which no new data is taken.
+    /// Bytes of the file system that are left to others.
     pub reserve_bytes: u64,
+    /// Bytes that the device may take; 0 for all that the file system has.
+    pub capacity_bytes: u64,
+    /// How long tombstones are kept, in seconds.
+    pub reclaim_age: u64,
+    /// How the policy keeps its objects.
+    pub rule: Rule,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            segment_blocks: (64 << 20) / BLOCK as u32,
+            reserve_bytes: 0,
+            capacity_bytes: 0,
+            reclaim_age: 7 * 24 * 3600,
+            rule: Rule::Replicated,
+        }
+    }
 }
 
 /// Why a device cannot be opened.
@@ -64,6 +86,9 @@ pub enum OpenError {
         "its index cannot be used; delete the directory index and it will be rebuilt from the log"
     )]
     Index(#[from] IndexError),
+    /// Segments are too small.
+    #[error("segments must have at least {SEGMENT_BLOCKS_MIN} blocks")]
+    SegmentSize,
     /// No thread could be started.
     #[error("no thread could be started for it")]
     Thread(#[source] std::io::Error),
@@ -97,40 +122,65 @@ impl Engine {
         options: &EngineOptions,
         clock: SharedClock,
     ) -> Result<Engine, OpenError> {
+        if options.segment_blocks < SEGMENT_BLOCKS_MIN {
+            return Err(OpenError::SegmentSize);
+        }
         let superblock = superblock(&io, identity, &clock).await?;
-        let found = find(&io, &superblock.device_id).await?;
+        let found = Found::read(&io, &superblock.device_id).await?;
         let index = Arc::new(Index::open(index_dir, budget)?);
-        let log = recover::replay(&io, &found, &index).await?;
-        refuse_used(&io, &found, &index).await?;
-        let poisoned = Arc::new(AtomicBool::new(false));
-        let segments = Segments::new(
+        let shared = Arc::new(Shared::default());
+        let segments = Arc::new(Segments::new(
             Arc::clone(&io),
             superblock.device_id,
             options,
             Arc::clone(&clock),
             &found,
-            Arc::clone(&poisoned),
-        );
-        let last_bulk = found.headers.iter().rfind(|header| header.class == SegmentClass::Bulk);
-        if let Some(header) = last_bulk {
-            let taken = index.bulk_taken(header.id)?.max(1);
-            segments.resume_bulk(header.id, taken, header.blocks);
+            Arc::clone(&shared.poisoned),
+        ));
+        let applier = Applier {
+            index: Arc::clone(&index),
+            segments: Arc::clone(&segments),
+            rule: options.rule,
+            cells: Arc::default(),
+        };
+        let accounts: Vec<_> = index.accounts()?.into_iter().collect();
+        segments.set_accounts(&accounts);
+        let applied = match index.applied()? {
+            Some(applied) => applied,
+            None => rebuild::rebuild(&io, &found, &applier).await?,
+        };
+        let log = recover::replay(&io, &found, &applier, applied).await?;
+        found.refuse_used(&io, &index).await?;
+        for tail in log.tails.iter().flatten() {
+            segments.reopen(tail.segment.id);
         }
+        segments.resume_bulk();
         segments.measure_room();
-        let segments = Arc::new(segments);
+        shared.next_lsn.store(log.next_lsn, Ordering::Release);
+        shared.updates_from.store(log.updates_from, Ordering::Release);
         let (commits, queue) = mpsc::channel(QUEUE);
         let committer = Committer {
-            segments: Arc::clone(&segments),
+            applier,
             log,
-            poisoned: Arc::clone(&poisoned),
-            clock,
+            shared: Arc::clone(&shared),
+            clock: Arc::clone(&clock),
             queue,
-            index: Arc::clone(&index),
+            frame: BlockBuf::default(),
+            full: Vec::new(),
         };
         let thread = std::thread::Builder::new().name("disk-commit".to_owned());
         let thread = thread.spawn(move || committer.run()).map_err(OpenError::Thread)?;
-        let commit_thread = Mutex::new(Some(thread));
-        Ok(Engine(Arc::new(Inner { io, index, segments, commits, poisoned, commit_thread })))
+        Ok(Engine(Arc::new(Inner {
+            io,
+            index,
+            segments,
+            commits,
+            shared,
+            clock,
+            reclaim_age: options.reclaim_age,
+            commit_thread: Mutex::new(Some(thread)),
+            maintaining: Mutex::default(),
+        })))
     }
 }
 

@@ -1,44 +1,115 @@
 //! Reading records and their data, every byte checked.
 
-use super::segments::blocks_of;
+use super::commit::Job;
+use super::segments::{Pin, blocks_of};
 use super::{Engine, EngineError};
 use crate::format::{CHUNK, Extent, FormatError, Record};
 use crate::io::{BLOCK, BlockBuf};
-use crate::state::Location;
+use crate::state::{BulkShare, Location, Version};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use types::ObjectHash;
 
 /// Bytes of bulk data read at a time: sixteen chunks.
 const WINDOW: u64 = 16 * CHUNK as u64;
 
-/// A record that was read, with its inline data.
+/// How often a record that moves while it is being read is looked for again.
+const MOVES_MAX: usize = 8;
+
+/// A record that was read, with its inline data if that was wanted.
 #[derive(Clone)]
 pub struct OpenRecord {
     /// The record.
-    pub record: Record,
+    pub record: Arc<Record>,
     bytes: Bytes,
+    version: Arc<Version>,
+    /// Keeps bulk segments from being used again.
+    pins: Arc<Vec<Pin>>,
 }
 
 impl Engine {
-    /// Reads the record at a location and checks that it is the one that the index means.
+    /// Reads the record of a version and checks that it is the one that the index means. If compaction moves it
+    /// meanwhile it is read at its new place.
     pub async fn open_record(
         &self,
         hash: ObjectHash,
-        at: Location,
+        version: &Version,
     ) -> Result<OpenRecord, EngineError> {
-        let file = self.0.segments.file(at.segment).ok_or(FormatError::Misplaced)?;
-        let offset = at.offset as usize;
-        let first = offset / BLOCK;
-        let blocks = blocks_of(offset % BLOCK + at.len as usize);
-        let buf = self.0.io.read(file, first as u32, blocks).await.map_err(EngineError::Read)?;
-        let bytes = Bytes::from_owner(buf).slice(offset % BLOCK..offset % BLOCK + at.len as usize);
-        let record = Record::decode(&bytes)?;
+        self.open_bytes(hash, version, |at| at.len).await
+    }
+
+    /// The same without inline data, for whoever wants no data.
+    pub async fn open_head(
+        &self,
+        hash: ObjectHash,
+        version: &Version,
+    ) -> Result<OpenRecord, EngineError> {
+        self.open_bytes(hash, version, |at| at.head_len).await
+    }
+
+    async fn open_bytes(
+        &self,
+        hash: ObjectHash,
+        version: &Version,
+        length: fn(&Location) -> u32,
+    ) -> Result<OpenRecord, EngineError> {
+        let mut version = version.clone();
+        for _ in 0..MOVES_MAX {
+            let read = self.read_record(hash, &version, length(&version.location)).await;
+            // What lies in bulk segments is not marked as belonging to this object, so only the index can tell, now
+            // that they are pinned, whether it still does.
+            if read.is_ok() && version.bulk.is_empty() {
+                return read;
+            }
+            let state = self.state(hash).await?;
+            let same = state.versions().iter().find(|known| known.says_the_same(&version));
+            match (same, read) {
+                (None, _) => return Err(EngineError::Changed),
+                (Some(known), read) if known.location == version.location => {
+                    return read.inspect_err(|error| self.suspect(hash, &version, error));
+                }
+                (Some(moved), _) => version = moved.clone(),
+            }
+        }
+        Err(EngineError::Changed)
+    }
+
+    async fn read_record(
+        &self,
+        hash: ObjectHash,
+        version: &Version,
+        length: u32,
+    ) -> Result<OpenRecord, EngineError> {
+        let segments = &self.0.segments;
+        let at = &version.location;
+        let file = segments.file(at.segment).ok_or(FormatError::Misplaced)?;
+        let pin = |share: &BulkShare| segments.pin(share.segment).ok_or(FormatError::Misplaced);
+        let pins = version.bulk.iter().map(pin).collect::<Result<Vec<Pin>, FormatError>>()?;
+        let within = at.offset as usize % BLOCK;
+        let blocks = blocks_of(within + length as usize);
+        let first = (at.offset as usize / BLOCK) as u32;
+        let buf = self.0.io.read(file, first, blocks).await.map_err(EngineError::Read)?;
+        let bytes = Bytes::from_owner(buf).slice(within..within + length as usize);
+        let record = Record::decode_head(&bytes)?;
         if record.head.hash != hash || record.head.lsn != at.lsn {
             return Err(FormatError::Misplaced.into());
         }
-        Ok(OpenRecord { record, bytes })
+        Ok(OpenRecord {
+            record: Arc::new(record),
+            bytes,
+            version: Arc::new(version.clone()),
+            pins: Arc::new(pins),
+        })
+    }
+
+    /// What was read is not what was written, and it had not moved: it goes into quarantine.
+    fn suspect(&self, hash: ObjectHash, version: &Version, error: &EngineError) {
+        if matches!(error, EngineError::Damaged(_)) {
+            // When too much waits already, the next reader will notice again.
+            let _ = self.0.commits.try_send(Job::Quarantine(hash, version.location));
+        }
     }
 
     /// The data of a record from `range.start` to before `range.end`, which lies within it.
@@ -54,8 +125,13 @@ impl Engine {
 }
 
 impl OpenRecord {
-    fn inline(&self) -> Bytes {
-        self.bytes.slice(self.record.inline_at..)
+    /// The version that it is the record of, with where it stands now.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    pub(super) fn inline(&self) -> Bytes {
+        self.bytes.slice(self.record.inline_at.min(self.bytes.len())..)
     }
 }
 
@@ -81,7 +157,19 @@ impl ChunkStream {
             Ok(()) => self.ready.pop_front().map(Ok),
             Err(error) => {
                 self.failed = true;
-                Some(Err(error))
+                Some(Err(self.judge(error).await))
+            }
+        }
+    }
+
+    /// Inline data may have been written over after its object was moved, while it was being read.
+    async fn judge(&self, error: EngineError) -> EngineError {
+        let (hash, version) = (self.record.record.head.hash, self.record.version());
+        match self.engine.state(hash).await {
+            Ok(state) if state.at(&version.location).is_none() => EngineError::Changed,
+            _ => {
+                self.engine.suspect(hash, version, &error);
+                error
             }
         }
     }
@@ -107,7 +195,11 @@ impl ChunkStream {
         let data_len = self.record.record.head.data_len;
         let end = self.range.end.next_multiple_of(chunk).min(start + WINDOW).min(data_len);
         let bytes = if self.record.record.extents.is_empty() {
-            self.record.inline().slice(start as usize..end as usize)
+            let inline = self.record.inline();
+            if inline.len() < end as usize {
+                return Err(FormatError::Short.into());
+            }
+            inline.slice(start as usize..end as usize)
         } else {
             self.read_extents(start..end).await?
         };
@@ -140,8 +232,9 @@ impl ChunkStream {
                     blocks: blocks_of((until - from) as usize),
                     ..*extent
                 };
-                let file =
-                    self.engine.0.segments.file(within.segment).ok_or(FormatError::Misplaced)?;
+                let mut pins = self.record.pins.iter();
+                let pin = pins.find(|pin| pin.segment() == within.segment);
+                let file = pin.ok_or(FormatError::Misplaced)?.file();
                 let read = self.engine.0.io.read(file, within.block, within.blocks).await;
                 let read = read.map_err(EngineError::Read)?;
                 out = Some(match out {

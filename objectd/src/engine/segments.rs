@@ -1,18 +1,28 @@
-//! Segments: which there are, preparing the next, and room for bulk data.
+//! Segments: which there are, what each is used for, and which are free.
+//!
+//! A segment is *free* (its header says so, or it was prepared and never used), *open* (frames or bulk data are
+//! being added) or *sealed*. It goes back from sealed to free when nothing in it lives any more; see
+//! [`Segments::free`] for what must hold before. Files are never removed, only used again: blocks that were written
+//! before are written again at more than twice the speed of such as were only allocated.
 
 use super::body::poison;
 use super::{EngineError, OpenError};
 use crate::format::{Extent, FormatError, SegmentClass, SegmentHeader};
-use crate::index::Index;
+use crate::index::{Account, Index};
 use crate::io::{BLOCK, BlockBuf, BlockIo, FileId, WriteMode};
 use daemon::SharedClock;
 use futures_executor::block_on;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use types::ObjectHash;
 
 /// Blocks that one zeroing write covers.
 const ZERO_BLOCKS: u32 = 256;
+/// Share of the device, in percent, that new data leaves free.
+const RESERVED_PERCENT: u64 = 3;
+/// And at least so many segments: what compaction needs to make room.
+const RESERVED_SEGMENTS: u64 = 2;
 
 /// All segments of a device.
 pub(super) struct Segments {
@@ -20,22 +30,76 @@ pub(super) struct Segments {
     device_id: [u8; 16],
     blocks: u32,
     reserve_bytes: u64,
+    capacity_bytes: u64,
     clock: SharedClock,
-    files: RwLock<HashMap<u32, FileId>>,
+    table: RwLock<HashMap<u32, Arc<Segment>>>,
     state: Mutex<State>,
+    /// Held while a bulk segment is opened, so that bodies which start together open one and not one each.
+    opening_bulk: tokio::sync::Mutex<()>,
     preparing: AtomicBool,
     poisoned: Arc<AtomicBool>,
     room: AtomicBool,
 }
 
+/// A segment's file, and who reads it.
+pub(super) struct Segment {
+    id: u32,
+    file: FileId,
+    readers: AtomicU32,
+}
+
+/// While it lives, its segment is not used for anything else.
+pub(super) struct Pin(Arc<Segment>);
+
+impl Pin {
+    pub(super) fn file(&self) -> FileId {
+        self.0.file
+    }
+
+    pub(super) fn segment(&self) -> u32 {
+        self.0.id
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 struct State {
     next_id: u32,
     next_epoch: u64,
-    /// Made ahead of need, and zero throughout.
-    prepared: Vec<u32>,
+    uses: BTreeMap<u32, Use>,
+    /// Prepared or used before.
+    free: Vec<u32>,
     bulk: Option<BulkTail>,
     /// Reservations that were given back; no durable record names them.
     returned: Vec<Extent>,
+    /// All frames from this one on stand in segments in use.
+    unbroken_from: u64,
+}
+
+/// A segment in use.
+#[derive(Clone, Debug)]
+pub(super) struct Use {
+    pub(super) header: SegmentHeader,
+    pub(super) sealed: bool,
+    /// Blocks reserved for bodies that no record names yet.
+    pub(super) reserved: u32,
+    pub(super) account: Account,
+}
+
+impl Use {
+    /// Bytes that can hold something.
+    pub(super) fn room(&self) -> u64 {
+        u64::from(self.header.blocks.saturating_sub(1)) * BLOCK as u64
+    }
+
+    /// Of a log segment: whether a record stands in it that means nothing any more.
+    pub(super) fn has_dead_records(&self) -> bool {
+        self.account.written > self.account.live
+    }
 }
 
 struct BulkTail {
@@ -46,18 +110,20 @@ struct BulkTail {
 
 /// A segment that was just put to use.
 pub(super) struct Activated {
-    pub(super) id: u32,
+    pub(super) header: SegmentHeader,
     pub(super) file: FileId,
-    pub(super) epoch: u64,
-    pub(super) blocks: u32,
 }
 
 /// What recovery found.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) files: HashMap<u32, FileId>,
+    /// Of segments in use, by epoch.
     pub(super) headers: Vec<SegmentHeader>,
-    pub(super) prepared: Vec<(u32, FileId)>,
+    /// Of segments that were freed.
+    pub(super) freed: Vec<SegmentHeader>,
+    /// Never used, by their headers; see [`Found::refuse_used`].
+    pub(super) unused: Vec<(u32, FileId)>,
 }
 
 impl Segments {
@@ -70,21 +136,33 @@ impl Segments {
         poisoned: Arc<AtomicBool>,
     ) -> Self {
         let next_id = found.files.keys().max().map_or(0, |id| id + 1);
-        let next_epoch = found.headers.iter().map(|header| header.epoch).max().unwrap_or(0) + 1;
+        let all = || found.headers.iter().chain(&found.freed);
+        let segment = |(id, file): (&u32, &FileId)| {
+            (*id, Arc::new(Segment { id: *id, file: *file, readers: AtomicU32::new(0) }))
+        };
+        let in_use = |header: &SegmentHeader| {
+            let account = Account { epoch: header.epoch, ..Account::default() };
+            (header.id, Use { header: header.clone(), sealed: true, reserved: 0, account })
+        };
+        let free = found.freed.iter().map(|header| header.id);
         Segments {
             io,
             device_id,
             blocks: options.segment_blocks,
             reserve_bytes: options.reserve_bytes,
+            capacity_bytes: options.capacity_bytes,
             clock,
-            files: RwLock::new(found.files.clone()),
+            table: RwLock::new(found.files.iter().map(segment).collect()),
             state: Mutex::new(State {
                 next_id,
-                next_epoch,
-                prepared: found.prepared.iter().map(|(id, _)| *id).collect(),
+                next_epoch: all().map(|header| header.epoch).max().unwrap_or(0) + 1,
+                uses: found.headers.iter().map(in_use).collect(),
+                free: free.chain(found.unused.iter().map(|(id, _)| *id)).collect(),
                 bulk: None,
                 returned: Vec::new(),
+                unbroken_from: found.unbroken_from(),
             }),
+            opening_bulk: tokio::sync::Mutex::default(),
             preparing: AtomicBool::new(false),
             poisoned,
             room: AtomicBool::new(true),
@@ -95,59 +173,104 @@ impl Segments {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The open file of a segment.
-    pub(super) fn file(&self, id: u32) -> Option<FileId> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    fn segment(&self, id: u32) -> Option<Arc<Segment>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// Whether new data may be taken: a reserve stays for tombstones. As of the last measurement.
+    /// The open file of a segment.
+    pub(super) fn file(&self, id: u32) -> Option<FileId> {
+        self.segment(id).map(|segment| segment.file)
+    }
+
+    /// Keeps a segment as it is while somebody reads it. What it holds must be looked at *after* that.
+    pub(super) fn pin(&self, id: u32) -> Option<Pin> {
+        let segment = self.segment(id)?;
+        segment.readers.fetch_add(1, Ordering::AcqRel);
+        Some(Pin(segment))
+    }
+
+    /// Whether new data may be taken, as of the last measurement.
     pub(super) fn has_room(&self) -> bool {
         self.room.load(Ordering::Acquire)
     }
 
-    /// Asks the file system, which may take its time when the disk does.
-    pub(super) fn measure_room(&self) {
-        let room = self.io.free_bytes().is_ok_and(|free| free > self.reserve_bytes);
-        self.room.store(room, Ordering::Release);
+    /// Bytes that new data could take, free segments and the file system's room together, and bytes of the device.
+    fn measure(&self) -> (u64, u64) {
+        let segment_bytes = u64::from(self.blocks) * BLOCK as u64;
+        let (free, all) = {
+            let state = self.state();
+            (state.free.len() as u64, (state.uses.len() + state.free.len()) as u64)
+        };
+        let made = all * segment_bytes;
+        let mut more = self.io.free_bytes().unwrap_or(0).saturating_sub(self.reserve_bytes);
+        if self.capacity_bytes > 0 {
+            more = more.min(self.capacity_bytes.saturating_sub(made));
+        }
+        // A part of a segment is no use.
+        let more = more / segment_bytes * segment_bytes;
+        (free * segment_bytes + more, made + more)
     }
 
-    /// Goes on filling the bulk segment that was in use before a restart.
-    pub(super) fn resume_bulk(&self, segment: u32, next_block: u32, blocks: u32) {
-        self.state().bulk = Some(BulkTail { segment, next_block, blocks });
+    /// Finds out how much room there is. The file system may take its time when the disk does.
+    pub(super) fn measure_room(&self) {
+        let (free, all) = self.measure();
+        let segment_bytes = u64::from(self.blocks) * BLOCK as u64;
+        let kept = (all * RESERVED_PERCENT / 100).max(RESERVED_SEGMENTS * segment_bytes);
+        self.room.store(free > kept, Ordering::Release);
+    }
+
+    /// Free bytes in percent of all.
+    pub(super) fn free_percent(&self) -> u64 {
+        let (free, all) = self.measure();
+        free * 100 / all.max(1)
+    }
+
+    fn keep_file(&self, id: u32, file: FileId) {
+        let segment = Arc::new(Segment { id, file, readers: AtomicU32::new(0) });
+        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, segment);
     }
 
     async fn create(&self, id: u32) -> Result<FileId, EngineError> {
+        let made = {
+            let state = self.state();
+            state.uses.len() as u64 + state.free.len() as u64
+        };
+        let segment_bytes = u64::from(self.blocks) * BLOCK as u64;
+        if self.capacity_bytes > 0 && (made + 1) * segment_bytes > self.capacity_bytes {
+            return Err(EngineError::Full);
+        }
         let created = self.io.create(&SegmentHeader::file_name(id), self.blocks).await;
         let file = created.map_err(|error| match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 EngineError::Full
             }
-            _ => {
-                tracing::error!(%error, "a segment could not be made");
-                EngineError::Poisoned
-            }
+            _ => poison(&self.poisoned, "making of a segment", &error),
         })?;
-        self.files.write().unwrap_or_else(PoisonError::into_inner).insert(id, file);
+        self.keep_file(id, file);
         Ok(file)
     }
 
-    /// Puts a prepared segment, or a new one, to use. Its header is durable afterwards.
+    /// Puts a free segment, or a new one, to use. Its header is durable afterwards.
     pub(super) async fn activate(
         &self,
         class: SegmentClass,
         first_lsn: u64,
     ) -> Result<Activated, EngineError> {
-        let (id, prepared, epoch) = {
+        let (id, free, epoch, first_lsn, unbroken) = {
             let mut state = self.state();
-            let prepared = state.prepared.pop();
-            let id = prepared.unwrap_or(state.next_id);
+            // No frame belongs to a bulk segment, but what its header said before must still be said.
+            let first_lsn =
+                if class == SegmentClass::Bulk { state.unbroken_from } else { first_lsn };
+            let free = state.free.pop();
+            let id = free.unwrap_or(state.next_id);
             state.next_id = state.next_id.max(id + 1);
             let epoch = state.next_epoch;
             state.next_epoch += 1;
-            (id, prepared.is_some(), epoch)
+            let unbroken = first_lsn.saturating_sub(state.unbroken_from);
+            (id, free.is_some(), epoch, first_lsn, u32::try_from(unbroken).unwrap_or(u32::MAX))
         };
         let file = match self.file(id) {
-            Some(file) if prepared => file,
+            Some(file) if free => file,
             _ => self.create(id).await?,
         };
         let header = SegmentHeader {
@@ -157,21 +280,82 @@ impl Segments {
             device_id: self.device_id,
             epoch,
             first_lsn,
+            unbroken,
             used_micros: self.clock.micros(),
         };
         let block = BlockBuf::from_bytes(&header.encode());
-        if let Err(error) = self.io.write(file, 0, block, WriteMode::Durable).await {
-            tracing::error!(%error, "a segment's header could not be written");
-            return Err(EngineError::Poisoned);
-        }
-        metrics::counter!("apus_object_segments_total").increment(1);
-        Ok(Activated { id, file, epoch, blocks: self.blocks })
+        let written = self.io.write(file, 0, block, WriteMode::Durable).await;
+        written.map_err(|error| poison(&self.poisoned, "write of a segment's header", &error))?;
+        metrics::counter!("apus_object_segments_total", "class" => class.name()).increment(1);
+        let account = Account { epoch, ..Account::default() };
+        let used = Use { header: header.clone(), sealed: false, reserved: 0, account };
+        self.state().uses.insert(id, used);
+        Ok(Activated { header, file })
     }
 
-    /// Makes and zeroes a segment in the background, unless one is ready: writes into blocks that were
-    /// written before are more than twice as fast as into such as were only allocated.
+    /// Nothing is added to a segment any more.
+    pub(super) fn seal(&self, id: u32) {
+        if let Some(used) = self.state().uses.get_mut(&id) {
+            used.sealed = true;
+        }
+    }
+
+    /// Something may be added to a segment: it was open when the device was closed.
+    pub(super) fn reopen(&self, id: u32) {
+        if let Some(used) = self.state().uses.get_mut(&id) {
+            used.sealed = false;
+        }
+    }
+
+    /// Gives a segment back whose content nobody needs. Only right when an index that knows this is durable, since
+    /// recovery could otherwise look for frames in it. False when somebody still uses it.
+    pub(super) async fn free(&self, id: u32, next_lsn: u64) -> Result<bool, EngineError> {
+        let Some(segment) = self.segment(id) else { return Ok(false) };
+        let header = {
+            let mut state = self.state();
+            let unused = |used: &&Use| {
+                used.sealed
+                    && used.account.live == 0
+                    && used.account.quarantined == 0
+                    && used.reserved == 0
+            };
+            let Some(used) = state.uses.get(&id).filter(unused) else { return Ok(false) };
+            // A reader pins first and looks then whether what it wants is still there; it is not.
+            if segment.readers.load(Ordering::Acquire) > 0 {
+                return Ok(false);
+            }
+            let blocks = used.header.blocks;
+            state.uses.remove(&id);
+            state.returned.retain(|extent| extent.segment != id);
+            let epoch = state.next_epoch;
+            state.next_epoch += 1;
+            state.unbroken_from = state.unbroken_from.max(next_lsn);
+            SegmentHeader {
+                class: SegmentClass::Free,
+                id,
+                blocks,
+                device_id: self.device_id,
+                epoch,
+                first_lsn: next_lsn,
+                unbroken: 0,
+                used_micros: self.clock.micros(),
+            }
+        };
+        let same_size = header.blocks == self.blocks;
+        let block = BlockBuf::from_bytes(&header.encode());
+        let written = self.io.write(segment.file, 0, block, WriteMode::Durable).await;
+        written.map_err(|error| poison(&self.poisoned, "freeing of a segment", &error))?;
+        metrics::counter!("apus_object_segments_freed_total").increment(1);
+        // One of another size, from before the setting was changed, is not used again.
+        if same_size {
+            self.state().free.push(id);
+        }
+        Ok(true)
+    }
+
+    /// Makes and zeroes a segment in the background, unless one is ready.
     pub(super) fn prepare_next(self: &Arc<Self>) {
-        if !self.state().prepared.is_empty() || self.preparing.swap(true, Ordering::AcqRel) {
+        if !self.state().free.is_empty() || self.preparing.swap(true, Ordering::AcqRel) {
             return;
         }
         let segments = Arc::clone(self);
@@ -207,46 +391,141 @@ impl Segments {
             zeros = self.io.write(file, at, zeros, WriteMode::Volatile).await.map_err(failed)?;
         }
         self.io.flush(file).await.map_err(failed)?;
-        self.state().prepared.push(id);
+        self.state().free.push(id);
         Ok(())
     }
 
-    /// Takes up to `blocks` contiguous blocks for bulk data.
+    /// Goes on filling the bulk segment that was in use before a restart.
+    pub(super) fn resume_bulk(&self) {
+        let mut state = self.state();
+        let bulk = state.uses.values_mut().filter(|used| used.header.class == SegmentClass::Bulk);
+        let Some(newest) = bulk.max_by_key(|used| used.header.epoch) else { return };
+        newest.sealed = false;
+        let (segment, blocks) = (newest.header.id, newest.header.blocks);
+        let next_block = newest.account.taken.max(1);
+        state.bulk = Some(BulkTail { segment, next_block, blocks });
+    }
+
+    /// Takes `blocks` contiguous blocks for bulk data.
     pub(super) async fn reserve(&self, blocks: u32) -> Result<(Extent, FileId), EngineError> {
-        loop {
-            if let Some(extent) = self.try_reserve(blocks) {
-                let file = self.file(extent.segment).ok_or(EngineError::Poisoned)?;
-                return Ok((extent, file));
-            }
-            let new = self.activate(SegmentClass::Bulk, 0).await?;
-            let mut state = self.state();
-            if let Some(old) = state.bulk.take()
-                && old.next_block < old.blocks
-            {
-                // Another task opened a segment at the same time, or a piece was too long for the rest.
-                state.returned.push(Extent {
-                    segment: old.segment,
-                    block: old.next_block,
-                    blocks: old.blocks - old.next_block,
-                });
-            }
-            state.bulk = Some(BulkTail { segment: new.id, next_block: 1, blocks: new.blocks });
+        if blocks >= self.blocks {
+            return Err(EngineError::TooLarge);
         }
+        let file_of = |extent: &Extent| self.file(extent.segment).ok_or(EngineError::Poisoned);
+        if let Some(extent) = self.try_reserve(blocks) {
+            return Ok((extent, file_of(&extent)?));
+        }
+        let opening = self.opening_bulk.lock().await;
+        // Somebody else may have opened one meanwhile.
+        while self.try_reserve_is_vain(blocks) {
+            let new = self.activate(SegmentClass::Bulk, 0).await?.header;
+            self.state().put_bulk(BulkTail { segment: new.id, next_block: 1, blocks: new.blocks });
+        }
+        let extent = self.try_reserve(blocks);
+        drop(opening);
+        match extent {
+            Some(extent) => Ok((extent, file_of(&extent)?)),
+            None => Box::pin(self.reserve(blocks)).await,
+        }
+    }
+
+    fn try_reserve_is_vain(&self, blocks: u32) -> bool {
+        let state = self.state();
+        let fits = |tail: &BulkTail| tail.next_block + blocks <= tail.blocks;
+        !state.bulk.as_ref().is_some_and(fits)
+            && !state.returned.iter().any(|extent| extent.blocks >= blocks)
     }
 
     fn try_reserve(&self, blocks: u32) -> Option<Extent> {
         let mut state = self.state();
-        if let Some(at) = state.returned.iter().position(|extent| extent.blocks >= blocks) {
-            let extent = &mut state.returned[at];
-            let taken = Extent { blocks, ..*extent };
-            extent.block += blocks;
-            extent.blocks -= blocks;
-            if extent.blocks == 0 {
-                state.returned.swap_remove(at);
-            }
-            return Some(taken);
+        let extent = state.take_returned(blocks).or_else(|| state.take_tail(blocks))?;
+        if let Some(used) = state.uses.get_mut(&extent.segment) {
+            used.reserved += blocks;
         }
-        let tail = state.bulk.as_mut()?;
+        Some(extent)
+    }
+
+    /// Gives back what no record will name.
+    pub(super) fn give_back(&self, extents: &[Extent]) {
+        self.keep(extents);
+        self.state().returned.extend_from_slice(extents);
+    }
+
+    /// Blocks of a segment that is being emptied are not given to anybody.
+    pub(super) fn forget_returned(&self, id: u32) {
+        self.state().returned.retain(|extent| extent.segment != id);
+    }
+
+    /// Records name these blocks now, or nobody does any more.
+    pub(super) fn keep(&self, extents: &[Extent]) {
+        let mut state = self.state();
+        for extent in extents {
+            if let Some(used) = state.uses.get_mut(&extent.segment) {
+                used.reserved = used.reserved.saturating_sub(extent.blocks);
+            }
+        }
+    }
+
+    /// What lives in a segment in use.
+    pub(super) fn account(&self, id: u32) -> Option<Account> {
+        self.state().uses.get(&id).map(|used| used.account)
+    }
+
+    /// Remembers what lives where.
+    pub(super) fn set_accounts(&self, accounts: &[(u32, Account)]) {
+        let mut state = self.state();
+        for (id, account) in accounts {
+            if let Some(used) = state.uses.get_mut(id).filter(|u| u.account.epoch == account.epoch)
+            {
+                used.account = *account;
+            }
+        }
+    }
+
+    /// All segments in use.
+    pub(super) fn uses(&self) -> Vec<Use> {
+        self.state().uses.values().cloned().collect()
+    }
+
+    pub(super) fn io(&self) -> &Arc<dyn BlockIo> {
+        &self.io
+    }
+
+    pub(super) fn blocks(&self) -> u32 {
+        self.blocks
+    }
+}
+
+impl State {
+    fn put_bulk(&mut self, new: BulkTail) {
+        let Some(old) = self.bulk.replace(new) else { return };
+        if let Some(used) = self.uses.get_mut(&old.segment) {
+            used.sealed = true;
+        }
+        if old.next_block < old.blocks {
+            // A piece was too long for the rest; a shorter one may not be.
+            self.returned.push(Extent {
+                segment: old.segment,
+                block: old.next_block,
+                blocks: old.blocks - old.next_block,
+            });
+        }
+    }
+
+    fn take_returned(&mut self, blocks: u32) -> Option<Extent> {
+        let at = self.returned.iter().position(|extent| extent.blocks >= blocks)?;
+        let extent = &mut self.returned[at];
+        let taken = Extent { blocks, ..*extent };
+        extent.block += blocks;
+        extent.blocks -= blocks;
+        if extent.blocks == 0 {
+            self.returned.swap_remove(at);
+        }
+        Some(taken)
+    }
+
+    fn take_tail(&mut self, blocks: u32) -> Option<Extent> {
+        let tail = self.bulk.as_mut()?;
         if tail.next_block + blocks > tail.blocks {
             return None;
         }
@@ -254,61 +533,69 @@ impl Segments {
         tail.next_block += blocks;
         Some(extent)
     }
-
-    /// Gives back what no record will name.
-    pub(super) fn give_back(&self, extents: &[Extent]) {
-        self.state().returned.extend_from_slice(extents);
-    }
-
-    pub(super) fn io(&self) -> &Arc<dyn BlockIo> {
-        &self.io
-    }
 }
 
-/// Reads the headers of all segments.
-pub(super) async fn find(io: &Arc<dyn BlockIo>, device_id: &[u8; 16]) -> Result<Found, OpenError> {
-    let mut found = Found::default();
-    let names = io.list().await.map_err(OpenError::Io)?;
-    for id in names.iter().filter_map(|name| SegmentHeader::parse_file_name(name)) {
-        let name = SegmentHeader::file_name(id);
-        let (file, blocks) = io.open(&name).await.map_err(OpenError::Io)?;
-        found.files.insert(id, file);
-        let block = io.read(file, 0, 1).await.map_err(OpenError::Io)?;
-        let damaged = |what: String| OpenError::Damaged(format!("segment {name}: {what}"));
-        match SegmentHeader::decode(block.as_ref()) {
-            Ok(None) => found.prepared.push((id, file)),
-            Ok(Some(header))
-                if header.id == id && header.blocks == blocks && header.device_id == *device_id =>
-            {
-                found.headers.push(header);
+impl Found {
+    /// Reads the headers of all segments.
+    pub(super) async fn read(
+        io: &Arc<dyn BlockIo>,
+        device_id: &[u8; 16],
+    ) -> Result<Self, OpenError> {
+        let mut found = Found::default();
+        let names = io.list().await.map_err(OpenError::Io)?;
+        for id in names.iter().filter_map(|name| SegmentHeader::parse_file_name(name)) {
+            let name = SegmentHeader::file_name(id);
+            let (file, blocks) = io.open(&name).await.map_err(OpenError::Io)?;
+            found.files.insert(id, file);
+            let block = io.read(file, 0, 1).await.map_err(OpenError::Io)?;
+            let damaged = |what: String| OpenError::Damaged(format!("segment {name}: {what}"));
+            match SegmentHeader::decode(block.as_ref()) {
+                Ok(None) => found.unused.push((id, file)),
+                Ok(Some(header))
+                    if header.id != id
+                        || header.blocks != blocks
+                        || header.device_id != *device_id =>
+                {
+                    return Err(damaged("its header belongs to another".to_owned()));
+                }
+                Ok(Some(header)) if header.class == SegmentClass::Free => found.freed.push(header),
+                Ok(Some(header)) => found.headers.push(header),
+                // A header is durable before anything else is written to its segment, and is written over another
+                // one in a single sector, so a torn one is of a segment that was never used; `refuse_used` sees
+                // whether that is so.
+                Err(FormatError::Magic | FormatError::Checksum) => found.unused.push((id, file)),
+                Err(error) => return Err(damaged(error.to_string())),
             }
-            Ok(Some(_)) => return Err(damaged("its header belongs to another".to_owned())),
-            // A header is durable before anything else is written to its segment, so a torn one is of a
-            // segment that was never used; `refuse_used` sees whether that is so.
-            Err(FormatError::Magic | FormatError::Checksum) => found.prepared.push((id, file)),
-            Err(error) => return Err(damaged(error.to_string())),
         }
+        found.headers.sort_by_key(|header| header.epoch);
+        Ok(found)
     }
-    found.headers.sort_by_key(|header| header.epoch);
-    Ok(found)
-}
 
-/// Refuses segments that pass for unused, by their header, but are not: a damaged header must never make room
-/// for new data over old. `index` has the whole log applied, so it knows every bulk segment that is named.
-pub(super) async fn refuse_used(
-    io: &Arc<dyn BlockIo>,
-    found: &Found,
-    index: &Index,
-) -> Result<(), OpenError> {
-    for (id, file) in &found.prepared {
-        let first = io.read(*file, 1, 1).await.map_err(OpenError::Io)?;
-        let written = first.as_ref().iter().any(|byte| *byte != 0);
-        if written || index.bulk_taken(*id)? > 0 {
-            let name = SegmentHeader::file_name(*id);
-            return Err(OpenError::Damaged(format!("segment {name}: its header is gone")));
-        }
+    /// All frames from this one on stood in segments in use when the last header was written.
+    pub(super) fn unbroken_from(&self) -> u64 {
+        let from =
+            |header: &SegmentHeader| header.first_lsn.saturating_sub(u64::from(header.unbroken));
+        self.headers.iter().chain(&self.freed).map(from).max().unwrap_or(0).max(1)
     }
-    Ok(())
+
+    /// Refuses segments that pass for unused, by their header, but are not: a damaged header must never make room for
+    /// new data over old. The index has the whole log applied, so it knows each bulk segment that is named; frames are
+    /// never zeros.
+    pub(super) async fn refuse_used(
+        &self,
+        io: &Arc<dyn BlockIo>,
+        index: &Index,
+    ) -> Result<(), OpenError> {
+        for (id, file) in &self.unused {
+            let first = io.read(*file, 1, 1).await.map_err(OpenError::Io)?;
+            let written = first.as_ref().iter().any(|byte| *byte != 0);
+            if written || !index.owners(*id, &ObjectHash([0; 16]), 1)?.is_empty() {
+                let name = SegmentHeader::file_name(*id);
+                return Err(OpenError::Damaged(format!("segment {name}: its header is gone")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Blocks that hold so many bytes.

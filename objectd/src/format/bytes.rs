@@ -64,6 +64,11 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// All that is left.
+    pub fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -71,7 +76,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Writes fields one behind the other.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Writer(pub Vec<u8>);
 
 impl Writer {

@@ -38,6 +38,9 @@ pub struct FrameHeader {
     pub records: u32,
     /// How many bytes they take.
     pub record_bytes: u32,
+    /// Of the last so many frames, this one among them, some listing update may still wait, and of none before;
+    /// 0 when that is not known.
+    pub updates_within: u32,
     /// In µs since 1970.
     pub written_micros: u64,
     /// The CRC field of the frame before it.
@@ -47,11 +50,19 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// The first frame that may carry a listing update which still waited when this frame was written.
+    pub fn updates_from(&self) -> u64 {
+        updates_from(self.lsn, self.updates_within)
+    }
+
     fn encode(&self) -> [u8; FRAME_HEADER_LEN] {
         let mut out = Writer::default();
         out.put(MAGIC).u16(VERSION).u16(0).u64(self.lsn).u64(self.address.epoch);
         out.u32(self.address.segment).u32(self.address.block).u32(self.blocks).u32(self.records);
-        out.u32(self.record_bytes).u32(0).u64(self.written_micros).u32(self.previous_crc);
+        out.u32(self.record_bytes)
+            .u32(self.updates_within)
+            .u64(self.written_micros)
+            .u32(self.previous_crc);
         let crc = crc32fast::hash(&out.0);
         out.u32(crc);
         let mut header = [0; FRAME_HEADER_LEN];
@@ -82,7 +93,7 @@ impl FrameHeader {
             return Err(FormatError::Misplaced);
         }
         let (blocks, records, record_bytes) = (fields.u32()?, fields.u32()?, fields.u32()?);
-        fields.u32()?;
+        let updates_within = fields.u32()?;
         let content = FRAME_HEADER_LEN + FRAME_TRAILER_LEN + record_bytes as usize;
         if blocks == 0 || blocks > FRAME_BLOCKS_MAX || content > blocks as usize * BLOCK {
             return Err(FormatError::Field("length"));
@@ -94,10 +105,19 @@ impl FrameHeader {
             blocks,
             records,
             record_bytes,
+            updates_within,
             written_micros,
             previous_crc,
             crc,
         })
+    }
+}
+
+/// See [`FrameHeader::updates_from`].
+pub(super) fn updates_from(lsn: u64, updates_within: u32) -> u64 {
+    match updates_within {
+        0 => 0,
+        within => (lsn + 1).saturating_sub(within.into()),
     }
 }
 

@@ -1,10 +1,12 @@
-//! Version 1 as it was first written. What these bytes hold must be readable for ever.
+//! Each version as it was first written. What these bytes hold must be readable for ever.
 
 use super::*;
 use crate::io::{BLOCK, BlockBuf};
+use crate::state::{BulkShare, Fragment, Location, Version};
 use types::{HashPaths, PolicyIndex, Timestamp};
 
-const GOLDEN: &str = include_str!("golden_v1.hex");
+const V1: &str = include_str!("golden_v1.hex");
+const V2: &str = include_str!("golden_v2.hex");
 const ADDRESS: FrameAddress = FrameAddress { epoch: 3, segment: 2, block: 5 };
 
 fn frame() -> Vec<u8> {
@@ -18,6 +20,7 @@ fn frame() -> Vec<u8> {
         content_type_timestamp: None,
         data_len: 5,
         delete_at: 4_000_000_000,
+        fragment: None,
         metadata: &metadata,
         update: b"",
         extents: &[],
@@ -46,6 +49,7 @@ fn frame() -> Vec<u8> {
         blocks: 1,
         records: 2,
         record_bytes: (at - FRAME_HEADER_LEN) as u32,
+        updates_within: 0,
         written_micros: 1_700_000_000_000_000,
         previous_crc: 0x0102_0304,
         crc: 0,
@@ -65,21 +69,44 @@ fn superblock() -> Superblock {
 
 fn segment() -> SegmentHeader {
     SegmentHeader {
-        class: SegmentClass::Log,
+        class: SegmentClass::Hot,
         id: 2,
         blocks: 1024,
         device_id: [5; 16],
         epoch: 3,
         first_lsn: 4,
+        unbroken: 0,
         used_micros: 1_700_000_000_000_000,
     }
 }
 
-/// Blocks as lines of hex, each without its middle zeros: `<head>..<tail>`, 1600 and 16 bytes.
+fn entries() -> Vec<FooterEntry> {
+    let version = Version {
+        kind: RecordKind::Data,
+        timestamp: Timestamp { raw: 140_246_467_704_188, offset: 1 },
+        content_type_timestamp: None,
+        delete_at: 0,
+        data_len: 70_000,
+        fragment: Some(Fragment { index: 3, durable: true }),
+        bulk: vec![BulkShare { segment: 7, blocks: 18 }],
+        location: Location { segment: 2, offset: 20_544, len: 150, head_len: 150, lsn: 9 },
+    };
+    let hash = HashPaths::default().object("a", "c", "o");
+    vec![FooterEntry { hash, version, has_update: true }]
+}
+
+fn footer() -> Vec<u8> {
+    let mut table = FooterTable::default();
+    entries().iter().for_each(|entry| table.push(entry));
+    let place = FooterPlace { segment: 2, epoch: 3, blocks: 1024 };
+    table.encode(&place, &LastFrame { lsn: 9, header_crc: 5, updates_within: 2 })
+}
+
+/// Blocks as lines of hex, each without its middle zeros: `<head>..<tail>`, 1600 and 64 bytes (version 1: 16).
 fn lines(blocks: &[Vec<u8>]) -> String {
     let line = |block: &Vec<u8>| {
         let (head, rest) = block.split_at(1600);
-        let (zeros, tail) = rest.split_at(rest.len() - 16);
+        let (zeros, tail) = rest.split_at(rest.len() - 64);
         assert!(zeros.iter().all(|byte| *byte == 0), "the middle is zeros");
         let head = types::hex_encode(head);
         format!("{}..{}\n", head.trim_end_matches('0'), types::hex_encode(tail))
@@ -87,7 +114,7 @@ fn lines(blocks: &[Vec<u8>]) -> String {
     blocks.iter().map(line).collect()
 }
 
-fn golden_blocks() -> Vec<Vec<u8>> {
+fn golden_blocks(text: &str) -> Vec<Vec<u8>> {
     let block = |line: &str| {
         let (head, tail) = line.split_once("..").expect("two parts");
         let mut head = head.to_owned();
@@ -95,22 +122,33 @@ fn golden_blocks() -> Vec<Vec<u8>> {
             head.push('0');
         }
         let mut block = types::hex_decode(&head).expect("hex");
-        block.resize(BLOCK - 16, 0);
-        block.extend(types::hex_decode(tail).expect("hex"));
+        let tail = types::hex_decode(tail).expect("hex");
+        block.resize(BLOCK - tail.len(), 0);
+        block.extend(tail);
         block
     };
-    GOLDEN.lines().map(block).collect()
+    text.lines().map(block).collect()
 }
 
 #[test]
-fn version_1_is_written_as_it_always_was() {
-    let now = lines(&[superblock().encode(), segment().encode(), frame()]);
-    assert_eq!(now, GOLDEN, "a changed format needs a new version, and this one stays readable");
+fn what_is_written_stays_what_it_is() {
+    let now = lines(&[superblock().encode(), segment().encode(), frame(), footer()]);
+    assert_eq!(now, V2, "a changed format needs a new version, and this one stays readable");
 }
 
 #[test]
-fn version_1_is_read() {
-    let blocks = golden_blocks();
+fn all_versions_are_read() {
+    for text in [V1, V2] {
+        is_read(&golden_blocks(text));
+    }
+    let blocks = golden_blocks(V2);
+    let place = FooterPlace { segment: 2, epoch: 3, blocks: 1024 };
+    let (len, last) = footer_blocks(&blocks[3], &place).expect("a footer");
+    assert_eq!((len, last.lsn), (1, 9));
+    assert_eq!(decode_footer(&blocks[3], &place), Ok(entries()));
+}
+
+fn is_read(blocks: &[Vec<u8>]) {
     assert_eq!(Superblock::decode(&blocks[0]), Ok(superblock()));
     assert_eq!(SegmentHeader::decode(&blocks[1]), Ok(Some(segment())));
     let header = FrameHeader::decode(&blocks[2], ADDRESS).expect("a frame");

@@ -1,6 +1,7 @@
 #![doc = include_str!("../../../docs/formats/pack.md")]
 
 mod bytes;
+mod footer;
 mod frame;
 #[cfg(test)]
 mod golden;
@@ -11,6 +12,10 @@ mod superblock;
 mod update;
 
 pub use bytes::{FormatError, Reader, Writer};
+pub use footer::{
+    FooterEntry, FooterPlace, FooterTable, LastFrame, bulk_shares, decode_footer, footer_blocks,
+    footer_entry_len,
+};
 pub use frame::{
     FRAME_BLOCKS_MAX, FRAME_HEADER_LEN, FRAME_TRAILER_LEN, FrameAddress, FrameHeader,
     frame_records, seal_frame,

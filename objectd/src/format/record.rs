@@ -2,6 +2,7 @@
 
 use super::bytes::{FormatError, Reader, Writer};
 use super::metadata::Metadata;
+use crate::state::Fragment;
 use types::{ObjectHash, Timestamp};
 
 const MAGIC: &[u8; 4] = b"PKR1";
@@ -9,6 +10,8 @@ const FIXED_LEN: usize = 104;
 const LSN_AT: usize = 32;
 const CRC_AT: usize = 12;
 const EXTENT_LEN: usize = 12;
+const FLAG_FRAGMENT: u8 = 1;
+const FLAG_DURABLE: u8 = 2;
 /// Bytes of data under one CRC.
 pub const CHUNK: usize = 64 * 1024;
 /// Longest data that is kept in the record itself.
@@ -23,6 +26,10 @@ pub enum RecordKind {
     Meta,
     /// It was deleted (Swift's `.ts`).
     Tombstone,
+    /// Fragments of that moment are durable now (Swift's `#d`).
+    Durable,
+    /// What this device had until then, up to that moment, is gone from here; it may come again.
+    Purge,
 }
 
 impl RecordKind {
@@ -32,7 +39,14 @@ impl RecordKind {
             RecordKind::Data => 1,
             RecordKind::Meta => 2,
             RecordKind::Tombstone => 3,
+            RecordKind::Durable => 4,
+            RecordKind::Purge => 5,
         }
+    }
+
+    /// Whether it says what is *not* there, and is given up some time.
+    pub fn is_marker(self) -> bool {
+        matches!(self, RecordKind::Tombstone | RecordKind::Purge)
     }
 
     /// The kind that a byte stands for.
@@ -41,6 +55,8 @@ impl RecordKind {
             1 => Ok(RecordKind::Data),
             2 => Ok(RecordKind::Meta),
             3 => Ok(RecordKind::Tombstone),
+            4 => Ok(RecordKind::Durable),
+            5 => Ok(RecordKind::Purge),
             _ => Err(FormatError::Field("kind")),
         }
     }
@@ -55,6 +71,12 @@ pub struct Extent {
     pub block: u32,
     /// How many.
     pub blocks: u32,
+}
+
+impl Extent {
+    fn decode(fields: &mut Reader<'_>) -> Result<Self, FormatError> {
+        Ok(Extent { segment: fields.u32()?, block: fields.u32()?, blocks: fields.u32()? })
+    }
 }
 
 /// The fixed part of a record: what the index needs to know.
@@ -76,6 +98,8 @@ pub struct RecordHead {
     pub data_len: u64,
     /// When it expires, in seconds; 0 for never.
     pub delete_at: u64,
+    /// Of an erasure-coded object: which piece.
+    pub fragment: Option<Fragment>,
     meta_len: u32,
     update_len: u32,
     extents: u32,
@@ -92,7 +116,10 @@ impl RecordHead {
         }
         let record_len = fields.u32()?;
         let kind = RecordKind::from_code(fields.u8()?)?;
-        fields.take(3 + 4)?;
+        let (flags, index) = (fields.u8()?, fields.u8()?);
+        let durable = flags & FLAG_DURABLE != 0;
+        let fragment = (flags & FLAG_FRAGMENT != 0).then_some(Fragment { index, durable });
+        fields.take(1 + 4)?;
         let hash = ObjectHash(fields.array()?);
         let lsn = fields.u64()?;
         let timestamp = Timestamp { raw: fields.u64()?, offset: fields.u64()? };
@@ -110,6 +137,7 @@ impl RecordHead {
                 .then(|| Timestamp::from_raw(content_type_raw)),
             data_len,
             delete_at,
+            fragment,
             meta_len,
             update_len,
             extents,
@@ -134,12 +162,17 @@ impl RecordHead {
     }
 
     /// Bytes before the inline data.
-    fn head_len(&self) -> u64 {
+    pub fn head_len(&self) -> u64 {
         FIXED_LEN as u64
             + u64::from(self.meta_len)
             + u64::from(self.update_len)
             + u64::from(self.extents) * EXTENT_LEN as u64
             + u64::from(self.chunks) * 4
+    }
+
+    /// How many pieces of bulk segments the data lies in.
+    pub fn extent_count(&self) -> u32 {
+        self.extents
     }
 
     /// Whether the data lies elsewhere.
@@ -150,6 +183,19 @@ impl RecordHead {
     /// Whether a listing update stands in the record.
     pub fn has_update(&self) -> bool {
         self.update_len > 0
+    }
+
+    /// Bytes of the listing update in a record whose bytes are known to be whole.
+    pub fn update_in<'a>(&self, record: &'a [u8]) -> &'a [u8] {
+        let from = FIXED_LEN + self.meta_len as usize;
+        record.get(from..from + self.update_len as usize).unwrap_or_default()
+    }
+
+    /// Where the data lies, of a record whose bytes are known to be whole.
+    pub fn extents_in(&self, record: &[u8]) -> Result<Vec<Extent>, FormatError> {
+        let from = FIXED_LEN + self.meta_len as usize + self.update_len as usize;
+        let mut fields = Reader::new(record.get(from..).ok_or(FormatError::Short)?);
+        (0..self.extents).map(|_| Extent::decode(&mut fields)).collect()
     }
 }
 
@@ -184,6 +230,8 @@ pub struct RecordParts<'a> {
     pub data_len: u64,
     /// When it expires, in seconds; 0 for never.
     pub delete_at: u64,
+    /// Of an erasure-coded object: which piece.
+    pub fragment: Option<Fragment>,
     /// The object's metadata.
     pub metadata: &'a Metadata,
     /// The encoded listing update, or nothing.
@@ -207,7 +255,12 @@ impl RecordParts<'_> {
             + self.chunk_crcs.len() * 4
             + self.inline.len();
         let mut out = Writer(Vec::with_capacity(whole));
-        out.put(MAGIC).u32(whole as u32).u8(self.kind.code()).put(&[0; 3]).u32(0);
+        let flags = self.fragment.map_or(0, |fragment| match fragment.durable {
+            true => FLAG_FRAGMENT | FLAG_DURABLE,
+            false => FLAG_FRAGMENT,
+        });
+        out.put(MAGIC).u32(whole as u32).u8(self.kind.code()).u8(flags);
+        out.u8(self.fragment.map_or(0, |fragment| fragment.index)).u8(0).u32(0);
         out.put(&self.hash.0).u64(0).u64(self.timestamp.raw).u64(self.timestamp.offset);
         out.u64(self.content_type_timestamp.map_or(0, |ts| ts.raw));
         out.u64(self.data_len).u64(self.delete_at);
@@ -243,12 +296,18 @@ fn head_crc(head: &[u8]) -> u32 {
 impl Record {
     /// Reads a record and checks all of it but the data, which [`Record::chunk_crcs`] is for.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let record = Self::decode_head(bytes)?;
+        if bytes.len() < record.head.record_len as usize {
+            return Err(FormatError::Short);
+        }
+        Ok(record)
+    }
+
+    /// The same of bytes that end anywhere behind the record's head.
+    pub fn decode_head(bytes: &[u8]) -> Result<Self, FormatError> {
         let head = RecordHead::decode(bytes)?;
         let head_len = head.head_len() as usize;
         let head_bytes = bytes.get(..head_len).ok_or(FormatError::Short)?;
-        if bytes.len() < head.record_len as usize {
-            return Err(FormatError::Short);
-        }
         if Reader::new(&bytes[CRC_AT..]).u32()? != head_crc(head_bytes) {
             return Err(FormatError::Checksum);
         }
@@ -257,11 +316,7 @@ impl Record {
         let update = fields.take(head.update_len as usize)?.to_vec();
         let mut extents = Vec::with_capacity(head.extents as usize);
         for _ in 0..head.extents {
-            extents.push(Extent {
-                segment: fields.u32()?,
-                block: fields.u32()?,
-                blocks: fields.u32()?,
-            });
+            extents.push(Extent::decode(&mut fields)?);
         }
         let mut chunk_crcs = Vec::with_capacity(head.chunks as usize);
         for _ in 0..head.chunks {

@@ -1,17 +1,70 @@
 //! Segments: what a file of the log is used for.
 
-use super::bytes::{FormatError, Writer, open_block, seal_block};
+use super::bytes::{FormatError, Reader, Writer, open_block};
+use crate::io::BLOCK;
 
 const MAGIC: &[u8; 4] = b"PKS1";
-const VERSION: u16 = 1;
+/// Version 1 had its CRC at the end of the block; it is still read.
+const VERSION: u16 = 2;
+/// Where the CRC stands: in the first sector, which a disk writes whole or not at all, so that a header which is
+/// written over another one is never neither.
+const CRC_AT: usize = 60;
 
-/// What a segment holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a segment holds. Frames of all log classes make one log; the classes keep apart what dies early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SegmentClass {
-    /// Frames.
-    Log,
+    /// Frames with data.
+    Hot,
+    /// Frames of what does not live long: tombstones, and objects that expire within a day.
+    Short,
+    /// Frames that compaction wrote: what has lived long, sorted by hash.
+    Cold,
     /// Data of large objects, named by extents of records.
     Bulk,
+    /// Nothing any more; whatever stands behind the header means nothing.
+    Free,
+}
+
+impl SegmentClass {
+    /// The classes that hold frames, in the order of [`SegmentClass::stream`].
+    pub const LOG: [SegmentClass; 3] = [SegmentClass::Hot, SegmentClass::Short, SegmentClass::Cold];
+
+    /// The number of a class that holds frames.
+    pub fn stream(self) -> Option<usize> {
+        SegmentClass::LOG.iter().position(|class| *class == self)
+    }
+
+    /// The word for it, in texts.
+    pub fn name(self) -> &'static str {
+        match self {
+            SegmentClass::Hot => "hot",
+            SegmentClass::Short => "short",
+            SegmentClass::Cold => "cold",
+            SegmentClass::Bulk => "bulk",
+            SegmentClass::Free => "free",
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            SegmentClass::Hot => 1,
+            SegmentClass::Bulk => 2,
+            SegmentClass::Short => 3,
+            SegmentClass::Cold => 4,
+            SegmentClass::Free => 5,
+        }
+    }
+
+    fn from_code(code: u8) -> Result<Self, FormatError> {
+        match code {
+            1 => Ok(SegmentClass::Hot),
+            2 => Ok(SegmentClass::Bulk),
+            3 => Ok(SegmentClass::Short),
+            4 => Ok(SegmentClass::Cold),
+            5 => Ok(SegmentClass::Free),
+            _ => Err(FormatError::Field("class")),
+        }
+    }
 }
 
 /// The first block of a segment in use.
@@ -27,8 +80,10 @@ pub struct SegmentHeader {
     pub device_id: [u8; 16],
     /// Grows with every use of any segment.
     pub epoch: u64,
-    /// Of a log segment: the first frame that belongs here.
+    /// The first frame that was to be written after this header.
     pub first_lsn: u64,
+    /// So many frames before that one stood in segments in use, every one of them, when this header was written.
+    pub unbroken: u32,
     /// In µs since 1970.
     pub used_micros: u64,
 }
@@ -36,31 +91,40 @@ pub struct SegmentHeader {
 impl SegmentHeader {
     /// One block.
     pub fn encode(&self) -> Vec<u8> {
-        let class = match self.class {
-            SegmentClass::Log => 1,
-            SegmentClass::Bulk => 2,
-        };
         let mut out = Writer::default();
-        out.put(MAGIC).u16(VERSION).u8(class).u8(0).u32(self.id).u32(self.blocks);
+        out.put(MAGIC).u16(VERSION).u8(self.class.code()).u8(0).u32(self.id).u32(self.blocks);
         out.put(&self.device_id).u64(self.epoch).u64(self.first_lsn).u64(self.used_micros);
-        seal_block(out.0)
+        out.u32(self.unbroken);
+        let crc = crc32fast::hash(&out.0);
+        out.u32(crc);
+        out.0.resize(BLOCK, 0);
+        out.0
     }
 
-    /// Reads one block. `None` when the segment is prepared and unused.
+    /// Reads one block. `None` when the segment is prepared and was never used.
     pub fn decode(block: &[u8]) -> Result<Option<Self>, FormatError> {
+        if block.len() < BLOCK {
+            return Err(FormatError::Short);
+        }
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        let mut fields = open_block(block, MAGIC)?;
-        match fields.u16()? {
-            VERSION => {}
-            newer => return Err(FormatError::Version(newer)),
+        let mut fields = Reader::new(block);
+        if fields.take(MAGIC.len())? != MAGIC {
+            return Err(FormatError::Magic);
         }
-        let class = match fields.u8()? {
-            1 => SegmentClass::Log,
-            2 => SegmentClass::Bulk,
-            _ => return Err(FormatError::Field("class")),
-        };
+        let version = fields.u16()?;
+        match version {
+            VERSION => check(block)?,
+            1 => {
+                fields = open_block(block, MAGIC)?;
+                fields.u16()?;
+            }
+            // A damaged version looks like a newer one; only a whole header may say so.
+            newer if check(block).is_ok() => return Err(FormatError::Version(newer)),
+            _ => return Err(FormatError::Checksum),
+        }
+        let class = SegmentClass::from_code(fields.u8()?)?;
         fields.u8()?;
         Ok(Some(SegmentHeader {
             class,
@@ -70,6 +134,7 @@ impl SegmentHeader {
             epoch: fields.u64()?,
             first_lsn: fields.u64()?,
             used_micros: fields.u64()?,
+            unbroken: if version == 1 { 0 } else { fields.u32()? },
         }))
     }
 
@@ -82,6 +147,16 @@ impl SegmentHeader {
     pub fn parse_file_name(name: &str) -> Option<u32> {
         let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 8)?;
         u32::from_str_radix(digits, 16).ok().filter(|id| SegmentHeader::file_name(*id) == name)
+    }
+}
+
+/// The CRC, and that nothing stands behind it.
+fn check(block: &[u8]) -> Result<(), FormatError> {
+    let crc = Reader::new(&block[CRC_AT..]).u32()?;
+    let rest = &block[CRC_AT + 4..];
+    match crc == crc32fast::hash(&block[..CRC_AT]) && rest.iter().all(|byte| *byte == 0) {
+        true => Ok(()),
+        false => Err(FormatError::Checksum),
     }
 }
 
@@ -98,6 +173,7 @@ mod tests {
             device_id: [1; 16],
             epoch: 12,
             first_lsn: 0,
+            unbroken: 3,
             used_micros: 5,
         };
         let block = header.encode();

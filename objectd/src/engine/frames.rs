@@ -1,0 +1,243 @@
+//! Following the frames of one segment.
+
+use super::OpenError;
+use super::apply::{Event, FramePlace, events_of};
+use crate::format::{
+    FRAME_BLOCKS_MAX, FooterEntry, FooterPlace, FooterTable, FormatError, FrameAddress,
+    FrameHeader, LastFrame, RecordHead, SegmentHeader, decode_footer, footer_blocks, frame_records,
+};
+use crate::index::{Applied, UpdateToken};
+use crate::io::{BLOCK, BlockBuf, BlockIo, FileId};
+use crate::state::Version;
+use std::sync::Arc;
+use types::ObjectHash;
+
+/// Blocks that are read at a time: frames are short and stand one behind the other.
+const WINDOW: u32 = 512;
+
+/// A frame that holds.
+#[derive(Clone)]
+pub(super) struct Frame {
+    pub(super) block: u32,
+    pub(super) header: FrameHeader,
+    pub(super) bytes: Vec<u8>,
+    pub(super) records: Vec<(u32, RecordHead)>,
+}
+
+/// Reads a segment frame by frame.
+pub(super) struct FrameReader {
+    io: Arc<dyn BlockIo>,
+    pub(super) segment: SegmentHeader,
+    pub(super) file: FileId,
+    /// Where the next frame is expected.
+    pub(super) block: u32,
+    /// What was read last, and where it begins.
+    window: (u32, BlockBuf),
+    /// The frame at `block`, once it has been looked for.
+    ahead: Option<Option<Frame>>,
+}
+
+impl FrameReader {
+    pub(super) fn new(
+        io: &Arc<dyn BlockIo>,
+        segment: &SegmentHeader,
+        file: FileId,
+        block: u32,
+    ) -> Self {
+        FrameReader {
+            io: Arc::clone(io),
+            segment: segment.clone(),
+            file,
+            block,
+            window: (0, BlockBuf::default()),
+            ahead: None,
+        }
+    }
+
+    /// Blocks of the segment, from the window if they are in it. They must lie within the segment.
+    async fn read(&mut self, at: u32, blocks: u32) -> Result<&[u8], OpenError> {
+        let (start, window) = &self.window;
+        if at < *start || at + blocks > start + window.blocks() {
+            let length = WINDOW.max(blocks).min(self.segment.blocks - at);
+            let read = self.io.read(self.file, at, length).await.map_err(OpenError::Io)?;
+            self.window = (at, read);
+        }
+        let from = (at - self.window.0) as usize * BLOCK;
+        Ok(&self.window.1.as_ref()[from..from + blocks as usize * BLOCK])
+    }
+
+    /// The frame where the reader stands, if a whole one stands there.
+    pub(super) async fn peek(&mut self) -> Result<Option<&Frame>, OpenError> {
+        if self.ahead.is_none() {
+            let frame = self.read_frame().await?;
+            self.ahead = Some(frame);
+        }
+        Ok(self.ahead.as_ref().and_then(Option::as_ref))
+    }
+
+    /// Takes that frame, and goes on behind it.
+    pub(super) async fn next(&mut self) -> Result<Option<Frame>, OpenError> {
+        self.peek().await?;
+        let frame = self.ahead.take().flatten();
+        if let Some(frame) = &frame {
+            self.block += frame.header.blocks;
+        }
+        Ok(frame)
+    }
+
+    /// As [`FrameReader::next`], if it is later than a frame before it.
+    pub(super) async fn next_after(&mut self, lsn: u64) -> Result<Option<Frame>, OpenError> {
+        match self.peek().await? {
+            Some(frame) if frame.header.lsn > lsn => self.next().await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn read_frame(&mut self) -> Result<Option<Frame>, OpenError> {
+        let block = self.block;
+        let Some(header) = self.read_header(block).await? else { return Ok(None) };
+        if block + header.blocks > self.segment.blocks {
+            return Ok(None);
+        }
+        let bytes = self.read(block, header.blocks).await?;
+        match frame_records(bytes, &header) {
+            Ok(records) => Ok(Some(Frame { block, bytes: bytes.to_vec(), header, records })),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn read_header(&mut self, block: u32) -> Result<Option<FrameHeader>, OpenError> {
+        if block >= self.segment.blocks {
+            return Ok(None);
+        }
+        let address = FrameAddress { epoch: self.segment.epoch, segment: self.segment.id, block };
+        match FrameHeader::decode(self.read(block, 1).await?, address) {
+            Ok(header) => Ok(Some(header)),
+            Err(FormatError::Version(version)) => Err(OpenError::Damaged(format!(
+                "frame version {version} is newer than this apus knows"
+            ))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// No frame that continues the log holds where the reader stands. That is the end, unless a frame later than
+    /// `lsn` stands at `from` or behind: frames are written one at a time, so a later one proves that what is missing
+    /// before it had been acknowledged.
+    pub(super) async fn refuse_lost(&mut self, from: u32, lsn: u64) -> Result<(), OpenError> {
+        let until = self.segment.blocks.min(self.block.saturating_add(FRAME_BLOCKS_MAX + 1));
+        for block in from..until {
+            if let Some(header) = self.read_header(block).await?
+                && header.lsn > lsn
+            {
+                return Err(OpenError::Damaged(format!(
+                    "a frame at or before block {block} of segment {:08x} cannot be read, but frame {} there can",
+                    self.segment.id, header.lsn
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// All records of the segment, from its footer if it was sealed and that holds, else from its frames. Begins
+    /// where the reader stands, which is to be the first block behind the header.
+    pub(super) async fn listing(&mut self) -> Result<Listing, OpenError> {
+        if let Some(listing) = self.footer().await? {
+            return Ok(listing);
+        }
+        let mut listing = Listing { records: Vec::new(), last: None, end_block: self.block };
+        while let Some(frame) = self.next_after(listing.last.map_or(0, |last| last.lsn)).await? {
+            let events = frame.events().map_err(|error| {
+                let (lsn, segment) = (frame.header.lsn, self.segment.id);
+                OpenError::Damaged(format!("frame {lsn} in segment {segment:08x}: {error}"))
+            })?;
+            let (lsn, numbers) = (frame.header.lsn, 0u8..=u8::MAX);
+            listing.records.extend(events.into_iter().zip(numbers).map(|(event, number)| {
+                let token = event.update.is_some().then(|| UpdateToken::new(lsn, number));
+                Listed { hash: event.hash, version: event.version, token }
+            }));
+            listing.last = Some(last_frame(&frame.header));
+            listing.end_block = self.block;
+        }
+        Ok(listing)
+    }
+
+    async fn footer(&mut self) -> Result<Option<Listing>, OpenError> {
+        let place = place_of(&self.segment);
+        let last_block = self.segment.blocks - 1;
+        let trailer = footer_blocks(self.read(last_block, 1).await?, &place);
+        let Ok((blocks, last)) = trailer else { return Ok(None) };
+        let from = self.segment.blocks - blocks;
+        let footer = self.io.read(self.file, from, blocks).await.map_err(OpenError::Io)?;
+        let entries = match decode_footer(footer.as_ref(), &place) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let segment = SegmentHeader::file_name(self.segment.id);
+                tracing::warn!(%error, segment, "a footer is damaged; the frames are read instead");
+                return Ok(None);
+            }
+        };
+        let mut records = Vec::with_capacity(entries.len());
+        let (mut frame, mut number) = (0, 0u8);
+        for FooterEntry { hash, version, has_update } in entries {
+            let lsn = version.location.lsn;
+            number = if lsn == frame { number.wrapping_add(1) } else { 0 };
+            frame = lsn;
+            let token = has_update.then(|| UpdateToken::new(lsn, number));
+            records.push(Listed { hash, version, token });
+        }
+        Ok(Some(Listing { records, last: Some(last), end_block: self.segment.blocks }))
+    }
+}
+
+/// A record, as a listing of its segment shows it.
+pub(super) struct Listed {
+    pub(super) hash: ObjectHash,
+    pub(super) version: Version,
+    /// Names the listing update that it carries.
+    pub(super) token: Option<UpdateToken>,
+}
+
+/// What a segment holds.
+pub(super) struct Listing {
+    /// In the order of their frames.
+    pub(super) records: Vec<Listed>,
+    /// The last frame; `None` when there is none.
+    pub(super) last: Option<LastFrame>,
+    /// Where nothing stands any more.
+    pub(super) end_block: u32,
+}
+
+/// What a footer says of the last frame before it.
+pub(super) fn last_frame(header: &FrameHeader) -> LastFrame {
+    let FrameHeader { lsn, crc, updates_within, .. } = *header;
+    LastFrame { lsn, header_crc: crc, updates_within }
+}
+
+/// Where a segment's footer belongs.
+pub(super) fn place_of(segment: &SegmentHeader) -> FooterPlace {
+    FooterPlace { segment: segment.id, epoch: segment.epoch, blocks: segment.blocks }
+}
+
+impl Frame {
+    /// Whether it is the one that comes next.
+    pub(super) fn continues(&self, applied: &Applied) -> bool {
+        self.header.lsn == applied.lsn + 1 && self.header.previous_crc == applied.header_crc
+    }
+
+    /// Its events, as a footer lists them and as the index takes them.
+    pub(super) fn events(&self) -> Result<Vec<Event>, FormatError> {
+        let place = FramePlace { segment: self.header.address.segment, block: self.block };
+        events_of(place, &self.bytes, &self.records)
+    }
+}
+
+/// Adds events to a segment's table.
+pub(super) fn list(table: &mut FooterTable, events: &[Event]) {
+    for event in events {
+        table.push(&FooterEntry {
+            hash: event.hash,
+            version: event.version.clone(),
+            has_update: event.update.is_some(),
+        });
+    }
+}

@@ -1,0 +1,181 @@
+//! What runs beside the requests: freeing segments, choosing which to empty, giving up old tombstones.
+
+use super::commit::Job;
+use super::compact::Moved;
+use super::segments::Use;
+use super::{Engine, EngineError};
+use crate::format::SegmentClass;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+/// Segments that one round empties at most.
+const VICTIMS: usize = 4;
+/// Free space, in percent of the device, below which every segment with garbage in it may be emptied.
+const URGENT_PERCENT: u64 = 8;
+/// Garbage, in percent of what is in use, up to which nothing is done while there is room.
+const GARBAGE_PERCENT: u64 = 20;
+/// While there is room, only segments of which at most so many percent live are emptied.
+const LIVE_PERCENT: u64 = 50;
+/// With little room, those above this give too little back.
+const LIVE_PERCENT_MAX: u64 = 95;
+/// So often the segment with the oldest garbage is emptied, so that tombstones can be given up some time.
+const OLDEST_EVERY: u64 = 8;
+const MICROS: u64 = 1_000_000;
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintenance {
+    /// Segments that were freed.
+    pub freed: usize,
+    /// Segments that were emptied, and will be freed when nobody reads them any more.
+    pub emptied: usize,
+    /// Bytes that were written again.
+    pub moved_bytes: u64,
+    /// Tombstones that were given up.
+    pub retired: u64,
+}
+
+/// Counts rounds.
+#[derive(Default)]
+pub(super) struct Rounds {
+    victims: u64,
+}
+
+/// What a choice is made from.
+pub(super) struct Situation<'a> {
+    pub(super) uses: &'a [Use],
+    pub(super) free_percent: u64,
+    pub(super) now_micros: u64,
+    /// Tombstones are kept so long, in µs.
+    pub(super) reclaim_micros: u64,
+}
+
+impl Engine {
+    /// One round of what runs beside. Blocks, maybe for long.
+    pub fn maintain(&self) -> Result<Maintenance, EngineError> {
+        let mut rounds = self.0.maintaining.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = Maintenance::default();
+        if self.0.shared.stopping.load(Ordering::Acquire) || self.is_poisoned() {
+            return Ok(done);
+        }
+        self.free_dead(&mut done)?;
+        self.close_old()?;
+        for _ in 0..VICTIMS {
+            let uses = self.0.segments.uses();
+            let now_micros = self.0.clock.micros();
+            let reclaim_micros = self.0.reclaim_age.saturating_mul(MICROS);
+            let situation = Situation {
+                uses: &uses,
+                free_percent: self.0.segments.free_percent(),
+                now_micros,
+                reclaim_micros,
+            };
+            let oldest = rounds.victims % OLDEST_EVERY == OLDEST_EVERY - 1;
+            let Some(victim) = situation.victim(oldest) else { break };
+            rounds.victims += 1;
+            let reclaim_before = now_micros.saturating_sub(reclaim_micros) / 10;
+            let waterline = situation.waterline(victim.header.id);
+            let Moved { bytes, retired } = self.empty(victim, reclaim_before, waterline)?;
+            done.emptied += 1;
+            done.moved_bytes += bytes;
+            done.retired += retired;
+            self.free_dead(&mut done)?;
+            if self.0.shared.stopping.load(Ordering::Acquire) {
+                break;
+            }
+        }
+        self.0.segments.measure_room();
+        Ok(done)
+    }
+
+    /// Frees what holds nothing any more.
+    fn free_dead(&self, done: &mut Maintenance) -> Result<(), EngineError> {
+        let uses = self.0.segments.uses();
+        let dead: Vec<u32> = uses
+            .iter()
+            .filter(|used| {
+                used.sealed
+                    && used.account.live == 0
+                    && used.account.quarantined == 0
+                    && used.reserved == 0
+            })
+            .map(|used| used.header.id)
+            .collect();
+        if dead.is_empty() || self.is_poisoned() {
+            return Ok(());
+        }
+        // An index from before would look for these segments after a crash.
+        self.checkpoint()?;
+        let next_lsn = self.0.shared.next_lsn.load(Ordering::Acquire);
+        for id in dead {
+            if futures_executor::block_on(self.0.segments.free(id, next_lsn))? {
+                done.freed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes segments that have been filled for so long that the tombstones in them could be given up.
+    fn close_old(&self) -> Result<(), EngineError> {
+        let before =
+            self.0.clock.micros().saturating_sub(self.0.reclaim_age.saturating_mul(MICROS));
+        for used in self.0.segments.uses() {
+            let class = used.header.class;
+            let old = !used.sealed && used.header.used_micros < before;
+            if old && class != SegmentClass::Bulk && used.account.live > 0 {
+                self.tell(|answer| Job::Rotate(class, answer))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Situation<'_> {
+    /// The segment whose emptying gives most, or none if that would not pay now. `oldest` prefers the one with the
+    /// oldest garbage.
+    pub(super) fn victim(&self, oldest: bool) -> Option<&Use> {
+        let sealed = || self.uses.iter().filter(|used| used.sealed);
+        let candidates = sealed().filter(|used| {
+            used.account.quarantined == 0 && used.reserved == 0 && used.account.live > 0
+        });
+        let (garbage, room) = sealed().fold((0, 0), |(garbage, room), used| {
+            (garbage + used.room() - self.needed(used), room + used.room())
+        });
+        let most = match self.free_percent < URGENT_PERCENT {
+            true => LIVE_PERCENT_MAX,
+            false if garbage * 100 > room * GARBAGE_PERCENT => LIVE_PERCENT,
+            false => return None,
+        };
+        let pays = candidates.filter(|used| self.needed(used) * 100 <= used.room() * most);
+        if oldest {
+            return pays.min_by_key(|used| (used.header.first_lsn, used.header.epoch));
+        }
+        pays.max_by(|a, b| self.benefit(a).total_cmp(&self.benefit(b)))
+    }
+
+    /// Garbage times age over the cost of reading all and writing what lives (Rosenblum and Ousterhout).
+    fn benefit(&self, used: &Use) -> f64 {
+        let share = self.needed(used) as f64 / used.room().max(1) as f64;
+        let age = self.now_micros.saturating_sub(used.header.used_micros) + MICROS;
+        (1.0 - share) * age as f64 / (1.0 + share)
+    }
+
+    /// Bytes that would have to be moved: tombstones that are old enough need not.
+    fn needed(&self, used: &Use) -> u64 {
+        let old = used.header.used_micros.saturating_add(self.reclaim_micros) < self.now_micros;
+        let kept = if old {
+            used.account.live - used.account.tombstones.min(used.account.live)
+        } else {
+            used.account.live
+        };
+        kept.min(used.room())
+    }
+
+    /// No frame before this one is left, outside of one segment, that holds garbage: what a tombstone from before
+    /// has deleted is gone, and so the tombstone may go.
+    pub(super) fn waterline(&self, except: u32) -> u64 {
+        let logs = self.uses.iter().filter(|used| used.header.class != SegmentClass::Bulk);
+        let other = logs.filter(|used| used.header.id != except && used.has_dead_records());
+        other.map(|used| used.header.first_lsn).min().unwrap_or(u64::MAX)
+    }
+}
