@@ -4,12 +4,12 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apus/target
 # Where rustup puts cargo, which a shell that was opened before does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-# What `make run` passes on to `apus serve`, and `make bench` and `make compare` to the benchmarks.
+# What `make run` passes on to `apus serve`, and `make bench` and `make compare…` to the benchmarks.
 ARGS ?=
 # What `make clean-data` removes.
 DATA ?= data
 
-.PHONY: help run test check bench compare clean-data
+.PHONY: help run test check bench compare compare-objectd clean-data
 
 help:
 	@echo "make run         build apus and serve a cloud; ARGS='--listen 127.0.0.1:9000' and the like"
@@ -17,6 +17,7 @@ help:
 	@echo "make check       what a change must pass before it is sent: format, lints, house rules, licences"
 	@echo "make bench       run the benchmarks"
 	@echo "make compare     measure apus beside Python Swift on this machine; benches/README.md says how"
+	@echo "make compare-objectd  measure the object server alone beside Swift's"
 	@echo "make clean-data  remove the data directory that apus made here (DATA=$(DATA))"
 
 run:
@@ -36,6 +37,11 @@ compare:
 	@scripts/setup.sh build
 	cargo build --release --workspace
 	python3 benches/compare_swift.py $(ARGS)
+
+compare-objectd:
+	@scripts/setup.sh build
+	cargo build --release --package apus
+	python3 benches/compare_objectd.py $(ARGS)
 
 clean-data:
 	@scripts/clean_data.sh '$(DATA)'

@@ -1,130 +1,134 @@
-//! The object engine alone: durable PUTs, and GETs of what was put, by concurrency and disk interface.
+//! The object engine alone, by disk interface: durable PUTs, GETs of what was put, cold GETs, and large objects.
 //!
-//! The figures depend on the disk under the temporary directory (`TMPDIR`); compare only within one run.
+//! The figures depend on the disk under the temporary directory (`TMPDIR`); compare only within one run. An
+//! argument is the percentage of the usual counts: `cargo bench --package benches --bench engine -- 10`.
 
-use benches::{Cost, measure, median};
-use daemon::SystemClock;
-use objectd::engine::{Change, Engine, EngineOptions, Identity};
-use objectd::format::{Metadata, RecordKind, Superblock};
-use objectd::index::IndexBudget;
-use objectd::io::{IoChoice, open_device};
-use std::sync::Arc;
-use types::{HashPaths, ObjectHash, PolicyIndex, Timestamp};
+use benches::disk::{forget_cached, moved};
+use benches::store::{Load, gets, puts};
+use benches::subject::Subject;
+use benches::{Cost, median, scaled};
+use objectd::io::IoChoice;
+use std::path::Path;
+use tokio::runtime::Runtime;
 
 const REPEATS: usize = 5;
-const SIZE: usize = 4096;
+const SMALL: usize = 4096;
+const MIB: usize = 1 << 20;
+
+/// Numbers that no object has had yet.
+#[derive(Default)]
+struct Numbers(u64);
+
+impl Numbers {
+    fn load(&mut self, count: u64, size: usize, tasks: u64) -> Load {
+        self.0 += count;
+        Load { numbers: self.0 - count..self.0, size, tasks, version: 1 }
+    }
+}
 
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    println!("engine, {SIZE} bytes an object, medians of {REPEATS} runs");
-    println!(
-        "{:10} {:>12} {:>6} {:>12} {:>12}",
-        "disk", "operation", "tasks", "per second", "CPU us each"
-    );
+    println!("engine, medians of {REPEATS} runs; CPU of PUTs includes the checkpoint after them");
     for choice in [IoChoice::Uring, IoChoice::Threads] {
         let dir = tempfile::tempdir()?;
-        let Ok(disk) = open_device(&dir.path().join("log"), choice) else {
+        let Ok(subject) = Subject::open(dir.path(), choice) else {
             println!("{choice:?} is refused here");
             continue;
         };
-        let budget = IndexBudget::new(64 << 20, 8 << 20);
-        let identity = Identity {
-            hash_fingerprint: Superblock::fingerprint(&HashPaths::default()),
-            policy: PolicyIndex(0),
-            new_device_id: [1; 16],
-        };
-        let options = EngineOptions { segment_blocks: 16 * 1024, reserve_bytes: 0 };
-        let clock = Arc::new(SystemClock::default());
-        let index = dir.path().join("index");
-        let engine = Engine::open(disk, &index, &budget, &identity, &options, clock)?;
-        let mut round = 0;
-        for tasks in [1, 16, 64] {
-            let count = if tasks == 1 { 2000 } else { 20_000 };
-            let (mut puts, mut gets) = (Vec::new(), Vec::new());
-            for _ in 0..REPEATS {
-                round += 1;
-                let (put, get) = runtime.block_on(run(&engine, round, tasks, count))?;
-                puts.push(put);
-                gets.push(get);
-            }
-            for (name, costs) in [("PUT", puts), ("GET", gets)] {
-                if let Some(cost) = median(costs) {
-                    let (rate, cpu) = (cost.per_second(), cost.cpu_micros());
-                    println!(
-                        "{:10} {name:>12} {tasks:>6} {rate:>12.0} {cpu:>12.1}",
-                        engine.io_kind()
-                    );
-                }
-            }
-        }
-        engine.close();
+        let mut numbers = Numbers::default();
+        small(&runtime, &subject, &mut numbers)?;
+        large(&runtime, &subject, &mut numbers)?;
+        let kept = numbers.load(scaled(20_000), SMALL, 64);
+        runtime.block_on(puts(&subject, &kept))?;
+        subject.close();
+        cold(&runtime, dir.path(), choice, &kept)?;
     }
     Ok(())
 }
 
-fn hash(round: u64, number: u64) -> ObjectHash {
-    HashPaths::default().object("a", &round.to_string(), &number.to_string())
-}
-
-async fn run(engine: &Engine, round: u64, tasks: u64, count: u64) -> anyhow::Result<(Cost, Cost)> {
-    let each = count / tasks;
-    let put = measure(
-        each * tasks,
-        spread(tasks, |task| {
-            let engine = engine.clone();
-            async move {
-                let (data, mut metadata) = (vec![7u8; SIZE], Metadata::default());
-                metadata.set("content-type", b"application/octet-stream");
-                for number in task * each..(task + 1) * each {
-                    let mut body = engine.body();
-                    body.push(&data).await?;
-                    let change = Change {
-                        kind: RecordKind::Data,
-                        hash: hash(round, number),
-                        timestamp: Timestamp::from_raw(round),
-                        content_type_timestamp: None,
-                        delete_at: 0,
-                        metadata: &metadata,
-                        body: body.finish().await?,
-                        update: None,
-                    };
-                    engine.commit(change).await?;
-                }
-                Ok(())
-            }
-        }),
-    )
-    .await?;
-    let get = measure(
-        each * tasks,
-        spread(tasks, |task| {
-            let engine = engine.clone();
-            async move {
-                for number in task * each..(task + 1) * each {
-                    let hash = hash(round, number);
-                    let state = engine.state(hash).await?;
-                    let version =
-                        *state.data().ok_or_else(|| anyhow::anyhow!("an object is gone"))?;
-                    let record = engine.open_record(hash, version.location).await?;
-                    let data = engine.data(&record, 0..version.data_len).whole().await?;
-                    anyhow::ensure!(data.len() == SIZE, "an object came back short");
-                }
-                Ok(())
-            }
-        }),
-    )
-    .await?;
-    Ok((put, get))
-}
-
-async fn spread<F, Fut>(tasks: u64, work: F) -> anyhow::Result<()>
-where
-    F: Fn(u64) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
-    let running: Vec<_> = (0..tasks).map(|task| tokio::spawn(work(task))).collect();
-    for task in running {
-        task.await??;
+/// Objects that share frames.
+fn small(runtime: &Runtime, subject: &Subject, numbers: &mut Numbers) -> anyhow::Result<()> {
+    println!("\n{SMALL} bytes an object");
+    println!(
+        "{:10} {:>6} {:>6} {:>12} {:>12} {:>14} {:>12}",
+        "disk", "what", "tasks", "per second", "CPU us each", "flushes each", "reads each"
+    );
+    for tasks in [1, 16, 64] {
+        let count = scaled(if tasks == 1 { 2000 } else { 20_000 });
+        let (mut put, mut get, mut durable, mut reads) = (Vec::new(), Vec::new(), 0, 0);
+        for _ in 0..REPEATS {
+            let load = numbers.load(count, SMALL, tasks);
+            let before = (subject.counted.durable(), subject.counted.reads());
+            put.push(runtime.block_on(puts(subject, &load))?);
+            durable += subject.counted.durable() - before.0;
+            get.push(runtime.block_on(gets(subject, &load))?);
+            reads += subject.counted.reads() - before.1;
+        }
+        let total = (count * REPEATS as u64) as f64;
+        let (durable, reads) = (durable as f64 / total, reads as f64 / total);
+        let disk = subject.io_kind();
+        row(disk, "PUT", tasks, put, &format!("{durable:>14.3} {:>12}", "-"));
+        row(disk, "GET", tasks, get, &format!("{:>14} {reads:>12.3}", "-"));
     }
+    Ok(())
+}
+
+fn row(disk: &str, what: &str, tasks: u64, costs: Vec<Cost>, more: &str) {
+    if let Some(cost) = median(costs) {
+        let (rate, cpu) = (cost.per_second(), cost.cpu_micros());
+        println!("{disk:10} {what:>6} {tasks:>6} {rate:>12.0} {cpu:>12.1} {more}");
+    }
+}
+
+/// Objects with data in bulk segments.
+fn large(runtime: &Runtime, subject: &Subject, numbers: &mut Numbers) -> anyhow::Result<()> {
+    println!("\nlarge objects");
+    println!(
+        "{:10} {:>6} {:>6} {:>6} {:>12} {:>16} {:>14}",
+        "disk", "what", "MiB", "tasks", "MB/s", "MB/s per core", "flushes each"
+    );
+    for (size, count) in [(MIB, 256), (64 * MIB, 8)] {
+        for tasks in [1, 4] {
+            let (mut put, mut get, mut durable) = (Vec::new(), Vec::new(), 0);
+            let count = scaled(count);
+            for _ in 0..3 {
+                let load = numbers.load(count, size, tasks);
+                let before = subject.counted.durable();
+                put.push(runtime.block_on(puts(subject, &load))?);
+                durable += subject.counted.durable() - before;
+                get.push(runtime.block_on(gets(subject, &load))?);
+            }
+            let flushes = format!("{:.2}", durable as f64 / (count * 3) as f64);
+            for (what, costs, flushes) in [("PUT", put, flushes.as_str()), ("GET", get, "-")] {
+                let Some(cost) = median(costs) else { continue };
+                let wall = cost.per_second() * size as f64 / 1e6;
+                let core = cost.megabytes_per_core(size);
+                let (disk, mib) = (subject.io_kind(), size / MIB);
+                println!(
+                    "{disk:10} {what:>6} {mib:>6} {tasks:>6} {wall:>12.0} {core:>16.0} {flushes:>14}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first GET of each object after a start, with nothing of the index in memory.
+fn cold(runtime: &Runtime, dir: &Path, choice: IoChoice, load: &Load) -> anyhow::Result<()> {
+    forget_cached(dir)?;
+    let subject = Subject::open(dir, choice)?;
+    let (reads, bytes) = (subject.counted.reads(), moved()?.0);
+    let cost = runtime.block_on(gets(&subject, load))?;
+    let count = cost.count as f64;
+    println!(
+        "\n{}: cold GETs of {} bytes after a start: {:.3} reads of the log each, {:.1} KiB from the disk each with \
+         the index, CPU {:.1} us each",
+        subject.io_kind(),
+        load.size,
+        (subject.counted.reads() - reads) as f64 / count,
+        (moved()?.0 - bytes) as f64 / count / 1024.0,
+        cost.cpu_micros(),
+    );
+    subject.close();
     Ok(())
 }

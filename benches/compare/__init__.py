@@ -1,1 +1,1 @@
-"""Parts of compare_swift.py: what is installed, what is run, what is sent to it, and what is said about it."""
+"""What compare_swift.py and compare_objectd.py install, run, send to it, and say about it."""

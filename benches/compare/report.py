@@ -5,9 +5,11 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from .load import OPERATIONS, Outcome
+from .load import OPERATIONS, Operation, Outcome
 from .processes import Memory
 
 # By system and then by connections and operation: one outcome for each round.
@@ -26,39 +28,56 @@ def ratio(above: float, below: float) -> str:
     return f"{number(above / below)}×" if below > 0 else "–"
 
 
-def table(outcomes: Outcomes, connections: list[int]) -> str:
+@dataclass(frozen=True)
+class Shape:
+    """Which rows a table has, and how it tells CPU time."""
+
+    operations: list[Operation]
+    cpu_unit: str = "ms"
+    cpu_per_ms: float = 1.0
+    # What is wanted of CPU time of the other system and of apus, in that unit; empty if nothing is.
+    goal: Callable[[Operation, float, float], str] | None = None
+
+
+CLUSTER = Shape(OPERATIONS)
+
+
+def table(outcomes: Outcomes, connections: list[int], shape: Shape = CLUSTER) -> str:
     """Medians of all rounds. A row in which one run failed has no numbers, but says what failed."""
-    lines = [
-        "| operation | connections | Swift ops/s | apus ops/s | apus / Swift | Swift p50, p99 ms "
-        "| apus p50, p99 ms | Swift CPU ms/op | apus CPU ms/op | Swift / apus CPU |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    unit = shape.cpu_unit
+    heads = ["operation", "connections", "Swift ops/s", "apus ops/s", "apus / Swift", "Swift p50, p99 ms",
+             "apus p50, p99 ms", f"Swift CPU {unit}/op", f"apus CPU {unit}/op", "Swift / apus CPU"]
+    heads += ["goal"] if shape.goal else []
+    lines = [f"| {' | '.join(heads)} |", "|---" + "|--:" * (len(heads) - 1) + "|"]
     for count in connections:
-        for operation in OPERATIONS:
-            key = (count, operation.label)
-            lines.append(_row(operation.label, count, outcomes["Swift"].get(key, []),
-                              outcomes["apus"].get(key, [])))
+        for operation in shape.operations:
+            if not operation.connections_max or count <= operation.connections_max:
+                runs = [outcomes[name].get((count, operation.label), []) for name in ("Swift", "apus")]
+                cells = _row(operation, shape, *runs)
+                cells = [operation.label, str(count), *cells]
+                lines.append(f"| {' | '.join(cells)} |" + " |" * (len(heads) - len(cells)))
     return "\n".join(lines)
 
 
-def _row(label: str, connections: int, swift: list[Outcome], apus: list[Outcome]) -> str:
+def median(runs: list[Outcome], what: str) -> float:
+    """Of one number of several runs."""
+    return statistics.median(getattr(run, what) for run in runs)
+
+
+def _row(operation: Operation, shape: Shape, swift: list[Outcome], apus: list[Outcome]) -> list[str]:
     wrong = [f"{name}: {text}" for name, runs in (("Swift", swift), ("apus", apus))
              for run in runs for text in run.complaints]
     if wrong:
-        return f"| {label} | {connections} | invalid: {'; '.join(wrong)} |" + " |" * 7
+        return [f"invalid: {'; '.join(wrong)}"]
     if not swift or not apus:
-        return f"| {label} | {connections} | not measured |" + " |" * 7
-
-    def median(runs: list[Outcome], what: str) -> float:
-        return statistics.median(getattr(run, what) for run in runs)
-
+        return ["not measured"]
     speed = median(swift, "per_second"), median(apus, "per_second")
-    cpu = median(swift, "cpu_ms_each"), median(apus, "cpu_ms_each")
-    cells = [label, str(connections), number(speed[0]), number(speed[1]), ratio(speed[1], speed[0])]
+    cpu = [median(runs, "cpu_ms_each") * shape.cpu_per_ms for runs in (swift, apus)]
+    cells = [number(speed[0]), number(speed[1]), ratio(speed[1], speed[0])]
     cells += [f"{number(median(runs, 'p50_ms'))}, {number(median(runs, 'p99_ms'))}"
               for runs in (swift, apus)]
     cells += [number(cpu[0]), number(cpu[1]), ratio(cpu[0], cpu[1])]
-    return f"| {' | '.join(cells)} |"
+    return [*cells, shape.goal(operation, *cpu)] if shape.goal else cells
 
 
 def spread(outcomes: Outcomes, connections: list[int]) -> str:

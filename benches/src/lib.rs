@@ -1,7 +1,16 @@
-//! What the benchmarks share: measuring wall time and CPU time, and telling medians.
+//! What the benchmarks share: stores to be measured, and measuring their wall time and CPU time.
 //!
-//! `cargo bench --package benches --bench engine` measures the object engine alone. `benches/compare_swift.sh`
-//! measures the whole product beside Python Swift on the same machine in the same run.
+//! - `cargo bench --package benches --bench engine`: the object engine alone, by disk interface
+//! - `cargo bench --package benches --bench baseline`: the object engine beside RocksDB with blob files
+//!
+//! `benches/compare_objectd.py` and `benches/compare_swift.py` measure beside Python Swift on the same machine in
+//! the same run.
+
+pub mod counting;
+pub mod disk;
+pub mod rocks;
+pub mod store;
+pub mod subject;
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +35,11 @@ impl Cost {
     pub fn cpu_micros(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.count as f64
     }
+
+    /// Megabytes that one core moves in a second when operations are of `size` bytes.
+    pub fn megabytes_per_core(&self, size: usize) -> f64 {
+        size as f64 / self.cpu_micros()
+    }
 }
 
 /// CPU time that this process has used so far.
@@ -48,4 +62,11 @@ pub async fn measure(
 pub fn median(mut costs: Vec<Cost>) -> Option<Cost> {
     costs.sort_by(|a, b| a.cpu_micros().total_cmp(&b.cpu_micros()));
     costs.get(costs.len() / 2).copied()
+}
+
+/// So many percent of a count, as the first number among the program's arguments says: a quick look needs less
+/// than a measurement.
+pub fn scaled(count: u64) -> u64 {
+    let percent = std::env::args().skip(1).find_map(|word| word.parse::<u64>().ok());
+    (count * percent.unwrap_or(100) / 100).max(1)
 }

@@ -1,9 +1,13 @@
--- Requests for objects that each have their own name: <BENCH_PATH>/<thread>-<number>.
+-- Requests for objects that each have their own name: <BENCH_PATH>/<thread>-<number>, with PARTITION in the path
+-- replaced by the object's.
 --
 --   BENCH_METHOD  PUT, GET, HEAD or DELETE
 --   BENCH_PATH    the container's path, /v1/AUTH_account/container
 --   BENCH_TOKEN   sent as X-Auth-Token
 --   BENCH_SIZE    bytes of a body to PUT
+--   BENCH_PARTITIONS  0 asks a whole system. Otherwise an object server is asked, and among so many partitions
+--                 the objects are spread; requests then carry a time and a policy, and no token
+--   BENCH_TIMESTAMP  the time now, in seconds; every request of a thread has one of 10 us more
 --   BENCH_LAST    number of the last name of each thread; the first is 1
 --   BENCH_THEN    what a thread does after the last name:
 --                   cycle  begins again
@@ -18,7 +22,9 @@ local method = os.getenv("BENCH_METHOD")
 local base = os.getenv("BENCH_PATH")
 local last = tonumber(os.getenv("BENCH_LAST"))
 local after = os.getenv("BENCH_THEN")
-local headers = { ["X-Auth-Token"] = os.getenv("BENCH_TOKEN") }
+local partitions = tonumber(os.getenv("BENCH_PARTITIONS") or "0")
+local now = tonumber(os.getenv("BENCH_TIMESTAMP") or "0")
+local headers = {}
 local body = nil
 local drained = false
 local tried = false
@@ -34,6 +40,11 @@ function setup(thread)
 end
 
 function init()
+  if partitions > 0 then
+    headers["X-Backend-Storage-Policy-Index"] = "0"
+  else
+    headers["X-Auth-Token"] = os.getenv("BENCH_TOKEN")
+  end
   if method == "PUT" then
     headers["Content-Type"] = "application/octet-stream"
     local octets = {}
@@ -52,16 +63,26 @@ local function stop()
   wrk.thread:stop()
 end
 
+local function ask(number)
+  local path = base
+  if partitions > 0 then
+    path = base:gsub("PARTITION", tostring(number % partitions))
+    now = now + 0.00001
+    headers["X-Timestamp"] = string.format("%016.5f", now)
+  end
+  return wrk.format(method, path .. "/" .. id .. "-" .. number, headers, body)
+end
+
 function request()
   if id == 0 and not tried then
     -- Before it begins, wrk calls this for its first thread to see what it returns, and does not send that.
     tried = true
-    return wrk.format(method, base .. "/0-1", headers, body)
+    return ask(1)
   end
   if used >= last and after == "cycle" then used = 0 end
   if used < last then
     used = used + 1
-    return wrk.format(method, base .. "/" .. id .. "-" .. used, headers, body)
+    return ask(used)
   end
   if after == "end" then stop() end
   -- Something must be sent. Answered with 200, which no PUT and no DELETE of an object is.
