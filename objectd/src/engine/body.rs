@@ -1,6 +1,6 @@
 //! Taking an object's data: small data stays in memory for its record, large data streams to a bulk segment.
 
-use super::segments::{Segments, blocks_of};
+use super::segments::{Purpose, Segments, blocks_of};
 use super::{Engine, EngineError};
 use crate::format::{CHUNK, Extent, INLINE_MAX};
 use crate::io::{BLOCK, BlockBuf, FileId, WriteMode};
@@ -122,7 +122,8 @@ impl BodyWriter {
 
     async fn write_piece(&mut self) -> Result<(), EngineError> {
         let segments = &self.engine.0.segments;
-        let (extent, file) = segments.reserve(blocks_of(self.piece.len())).await?;
+        let (extent, file) =
+            segments.reserve(blocks_of(self.piece.len()), Purpose::Requests).await?;
         let bulk = self.bulk.get_or_insert_with(|| Bulk {
             reservation: Reservation::of(segments),
             extents: Vec::new(),

@@ -6,7 +6,7 @@
 use super::apply::{Applier, Changes, Event, FramePlace, events_of};
 use super::body::{Reservation, poison};
 use super::frames::{last_frame, list, place_of};
-use super::segments::{Activated, blocks_of};
+use super::segments::{Activated, Purpose, blocks_of};
 use super::{EngineError, Shared};
 use crate::format::{
     FRAME_BLOCKS_MAX, FRAME_HEADER_LEN, FRAME_TRAILER_LEN, FooterTable, FrameAddress, FrameHeader,
@@ -360,7 +360,11 @@ impl Committer {
             return Ok(());
         }
         // First, so that a stream which finds no other segment can still take what is shorter.
-        let new = block_on(self.applier.segments.activate(class, self.log.next_lsn))?;
+        let purpose = match class {
+            SegmentClass::Cold => Purpose::Compaction,
+            _ => Purpose::Requests,
+        };
+        let new = block_on(self.applier.segments.activate(class, self.log.next_lsn, purpose))?;
         self.write_footer(stream)?;
         if let Some(full) = self.log.tails[stream].replace(new.into()) {
             self.full.push(full.segment.id);

@@ -6,7 +6,7 @@
 use super::body::{Reservation, append, piece_len};
 use super::commit::{FRAME_FULL, Job, RECORDS_MAX, Relocation, record_max};
 use super::frames::{FrameReader, Listed};
-use super::segments::{Use, blocks_of};
+use super::segments::{Purpose, Use, blocks_of};
 use super::{Engine, EngineError, Inner, OpenError};
 use crate::format::{
     CHUNK, Extent, FormatError, Record, RecordKind, RecordParts, SegmentClass, SegmentHeader,
@@ -267,7 +267,8 @@ impl Engine {
                 let read = read.map_err(EngineError::Read)?;
                 let data = &read.as_ref()[..left.min(blocks as usize * BLOCK)];
                 check(record, position, data)?;
-                let (new, to) = segments.reserve(blocks_of(data.len())).await?;
+                let (new, to) =
+                    segments.reserve(blocks_of(data.len()), Purpose::Compaction).await?;
                 reservation.push(new);
                 let buf = BlockBuf::from_bytes(data);
                 let written = self.0.io.write(to, new.block, buf, WriteMode::Volatile).await;

@@ -58,10 +58,12 @@ impl Engine {
         if self.0.shared.stopping.load(Ordering::Acquire) || self.is_poisoned() {
             return Ok(done);
         }
-        self.free_dead(&mut done)?;
         self.close_old()?;
+        self.free_dead(&mut done)?;
+        let mut skipped = Vec::new();
         for _ in 0..VICTIMS {
-            let uses = self.0.segments.uses();
+            let mut uses = self.0.segments.uses();
+            uses.retain(|used| !skipped.contains(&used.header.id));
             let now_micros = self.0.clock.micros();
             let reclaim_micros = self.0.reclaim_age.saturating_mul(MICROS);
             let situation = Situation {
@@ -75,7 +77,14 @@ impl Engine {
             rounds.victims += 1;
             let reclaim_before = now_micros.saturating_sub(reclaim_micros) / 10;
             let waterline = situation.waterline(victim.header.id);
-            let Moved { bytes, retired } = self.empty(victim, reclaim_before, waterline)?;
+            let Moved { bytes, retired } = match self.empty(victim, reclaim_before, waterline) {
+                // Another may need less room, or none at all.
+                Err(EngineError::Full) => {
+                    skipped.push(victim.header.id);
+                    continue;
+                }
+                other => other?,
+            };
             done.emptied += 1;
             done.moved_bytes += bytes;
             done.retired += retired;
@@ -115,14 +124,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Closes segments that have been filled for so long that the tombstones in them could be given up.
+    /// Closes segments that have been open for so long that tombstones wait for what is in them.
     fn close_old(&self) -> Result<(), EngineError> {
         let before =
             self.0.clock.micros().saturating_sub(self.0.reclaim_age.saturating_mul(MICROS));
         for used in self.0.segments.uses() {
             let class = used.header.class;
             let old = !used.sealed && used.header.used_micros < before;
-            if old && class != SegmentClass::Bulk && used.account.live > 0 {
+            if old && class != SegmentClass::Bulk && used.account.written > 0 {
                 self.tell(|answer| Job::Rotate(class, answer))?;
             }
         }
@@ -150,7 +159,10 @@ impl Situation<'_> {
         if oldest {
             return pays.min_by_key(|used| (used.header.first_lsn, used.header.epoch));
         }
-        pays.max_by(|a, b| self.benefit(a).total_cmp(&self.benefit(b)))
+        pays.max_by(|a, b| {
+            let older = b.header.first_lsn.cmp(&a.header.first_lsn);
+            self.benefit(a).total_cmp(&self.benefit(b)).then(older)
+        })
     }
 
     /// Garbage times age over the cost of reading all and writing what lives (Rosenblum and Ousterhout).

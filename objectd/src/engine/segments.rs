@@ -41,6 +41,15 @@ pub(super) struct Segments {
     room: AtomicBool,
 }
 
+/// What a segment is put to use for. The last one is kept for compaction, or no other could ever be won back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// What clients and replicators want.
+    Requests,
+    /// Making room.
+    Compaction,
+}
+
 /// A segment's file, and who reads it.
 pub(super) struct Segment {
     id: u32,
@@ -196,7 +205,7 @@ impl Segments {
 
     /// Bytes that new data could take, free segments and the file system's room together, and bytes of the device.
     fn measure(&self) -> (u64, u64) {
-        let segment_bytes = u64::from(self.blocks) * BLOCK as u64;
+        let segment_bytes = self.segment_bytes();
         let (free, all) = {
             let state = self.state();
             (state.free.len() as u64, (state.uses.len() + state.free.len()) as u64)
@@ -214,8 +223,7 @@ impl Segments {
     /// Finds out how much room there is. The file system may take its time when the disk does.
     pub(super) fn measure_room(&self) {
         let (free, all) = self.measure();
-        let segment_bytes = u64::from(self.blocks) * BLOCK as u64;
-        let kept = (all * RESERVED_PERCENT / 100).max(RESERVED_SEGMENTS * segment_bytes);
+        let kept = (all * RESERVED_PERCENT / 100).max(RESERVED_SEGMENTS * self.segment_bytes());
         self.room.store(free > kept, Ordering::Release);
     }
 
@@ -230,13 +238,26 @@ impl Segments {
         self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, segment);
     }
 
-    async fn create(&self, id: u32) -> Result<FileId, EngineError> {
+    /// Whether the device may have one more segment.
+    fn may_grow(&self) -> bool {
         let made = {
             let state = self.state();
             state.uses.len() as u64 + state.free.len() as u64
         };
-        let segment_bytes = u64::from(self.blocks) * BLOCK as u64;
-        if self.capacity_bytes > 0 && (made + 1) * segment_bytes > self.capacity_bytes {
+        self.capacity_bytes == 0 || (made + 1) * self.segment_bytes() <= self.capacity_bytes
+    }
+
+    /// Whether the file system has room for it, too.
+    fn can_grow(&self) -> bool {
+        self.may_grow() && self.io.free_bytes().is_ok_and(|free| free >= self.segment_bytes())
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        u64::from(self.blocks) * BLOCK as u64
+    }
+
+    async fn create(&self, id: u32) -> Result<FileId, EngineError> {
+        if !self.may_grow() {
             return Err(EngineError::Full);
         }
         let created = self.io.create(&SegmentHeader::file_name(id), self.blocks).await;
@@ -255,9 +276,14 @@ impl Segments {
         &self,
         class: SegmentClass,
         first_lsn: u64,
+        purpose: Purpose,
     ) -> Result<Activated, EngineError> {
+        let more = self.can_grow();
         let (id, free, epoch, first_lsn, unbroken) = {
             let mut state = self.state();
+            if purpose == Purpose::Requests && !more && state.free.len() <= 1 {
+                return Err(EngineError::Full);
+            }
             // No frame belongs to a bulk segment, but what its header said before must still be said.
             let first_lsn =
                 if class == SegmentClass::Bulk { state.unbroken_from } else { first_lsn };
@@ -407,7 +433,11 @@ impl Segments {
     }
 
     /// Takes `blocks` contiguous blocks for bulk data.
-    pub(super) async fn reserve(&self, blocks: u32) -> Result<(Extent, FileId), EngineError> {
+    pub(super) async fn reserve(
+        &self,
+        blocks: u32,
+        purpose: Purpose,
+    ) -> Result<(Extent, FileId), EngineError> {
         if blocks >= self.blocks {
             return Err(EngineError::TooLarge);
         }
@@ -418,14 +448,14 @@ impl Segments {
         let opening = self.opening_bulk.lock().await;
         // Somebody else may have opened one meanwhile.
         while self.try_reserve_is_vain(blocks) {
-            let new = self.activate(SegmentClass::Bulk, 0).await?.header;
+            let new = self.activate(SegmentClass::Bulk, 0, purpose).await?.header;
             self.state().put_bulk(BulkTail { segment: new.id, next_block: 1, blocks: new.blocks });
         }
         let extent = self.try_reserve(blocks);
         drop(opening);
         match extent {
             Some(extent) => Ok((extent, file_of(&extent)?)),
-            None => Box::pin(self.reserve(blocks)).await,
+            None => Box::pin(self.reserve(blocks, purpose)).await,
         }
     }
 

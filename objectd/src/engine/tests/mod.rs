@@ -1,6 +1,7 @@
 //! The engine against disks that fail.
 
 mod crash;
+mod space;
 
 use super::*;
 use crate::format::SegmentHeader;

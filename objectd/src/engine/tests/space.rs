@@ -1,0 +1,252 @@
+//! Space: what is overwritten or deleted comes back, and what is needed does not go.
+
+use super::*;
+
+const CAPACITY: u64 = 48;
+
+struct Device {
+    disk: SimIo,
+    clock: Arc<ManualClock>,
+    budget: IndexBudget,
+}
+
+impl Device {
+    fn new() -> Self {
+        Device {
+            disk: SimIo::new(1 << 30, 3),
+            clock: Arc::new(ManualClock::at_seconds(1_700_000_000)),
+            budget: IndexBudget::new(1 << 20, 1 << 20).in_memory().expect("memory"),
+        }
+    }
+
+    fn options() -> EngineOptions {
+        let segment_blocks = 128;
+        EngineOptions {
+            segment_blocks,
+            capacity_bytes: CAPACITY * u64::from(segment_blocks) * 4096,
+            reclaim_age: 3600,
+            ..EngineOptions::default()
+        }
+    }
+
+    fn open(&self, index: &str) -> Engine {
+        let disk: Arc<dyn BlockIo> = Arc::new(self.disk.clone());
+        let (options, clock) = (Self::options(), Arc::<ManualClock>::clone(&self.clock));
+        let index = Path::new(index);
+        Engine::open(disk, index, &self.budget, &identity(), &options, clock).expect("opens")
+    }
+
+    /// Now, as a moment of changes.
+    fn now(&self) -> u64 {
+        use daemon::Clock;
+        self.clock.micros() / 10
+    }
+}
+
+async fn maintain(engine: &Engine) -> Maintenance {
+    let engine = engine.clone();
+    let round = tokio::task::spawn_blocking(move || engine.maintain());
+    round.await.expect("joined").expect("a round of maintenance")
+}
+
+async fn close(engine: Engine) {
+    tokio::task::spawn_blocking(move || engine.close()).await.expect("closed");
+}
+
+fn in_use(engine: &Engine) -> usize {
+    engine.0.segments.uses().len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_overwritten_makes_room_for_ever() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let mut written = 0;
+    let mut moved = 0;
+    for round in 1..=90u64 {
+        for number in 0..60 {
+            // Some is never touched again, and lies among what is.
+            if round > 1 && number % 3 == 0 {
+                continue;
+            }
+            let data = content(round * 1000 + number, 20_000 + (number as usize * 37) % 40_000);
+            written += data.len() as u64;
+            while !engine.has_room() {
+                assert_ne!(maintain(&engine).await, Maintenance::default(), "it stays full");
+            }
+            put(&engine, number, device.now() + round * 1000 + number, &data).await.expect("put");
+        }
+        moved += maintain(&engine).await.moved_bytes;
+        device.clock.advance_micros(1_000_000);
+    }
+    assert!(written > 3 * CAPACITY * 128 * 4096, "{written} bytes are not many");
+    assert!(moved > 0, "what was never touched again had to be moved");
+    let check = async |engine: &Engine| {
+        for number in 0..60u64 {
+            let round = if number % 3 == 0 { 1 } else { 90 };
+            let (_, found) = get(engine, number).await.expect("read").expect("there");
+            let wanted = content(round * 1000 + number, found.len());
+            assert!(found == wanted, "object {number}");
+        }
+    };
+    check(&engine).await;
+    close(engine).await;
+    for index in ["/index", "/made-anew"] {
+        let engine = device.open(index);
+        check(&engine).await;
+        close(engine).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bulk_data_is_moved_out_of_segments_that_hold_mostly_garbage() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    for round in 0..6u64 {
+        for number in 0..40 {
+            let stays = number % 8 == round % 8;
+            let name = if stays { 1000 + round * 100 + number } else { number };
+            let data = content(round * 1000 + number, 100_000 + number as usize * 1000);
+            while !engine.has_room() {
+                assert_ne!(maintain(&engine).await, Maintenance::default(), "it stays full");
+            }
+            let at = device.now() + round * 1000 + number;
+            put(&engine, name, at, &data).await.expect("put");
+        }
+        device.clock.advance_micros(1_000_000);
+    }
+    let mut moved = 0;
+    for number in 0..40 {
+        delete(&engine, number, device.now() + 100_000).await.expect("deleted");
+    }
+    loop {
+        let done = maintain(&engine).await;
+        moved += done.moved_bytes;
+        if done == Maintenance::default() {
+            break;
+        }
+    }
+    assert!(moved > 500_000, "only {moved} bytes were moved");
+    for index in ["/index", "/made-anew"] {
+        let engine = if index == "/index" { engine.clone() } else { device.open(index) };
+        for round in 0..6u64 {
+            for number in (0..40).filter(|number| number % 8 == round % 8) {
+                let found = get(&engine, 1000 + round * 100 + number).await.expect("read");
+                let (_, found) = found.expect("there");
+                assert!(found == content(round * 1000 + number, found.len()), "{round} {number}");
+            }
+        }
+        close(engine).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tombstones_are_given_up_when_they_are_old_and_nothing_needs_them() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    for number in 0..400 {
+        put(&engine, number, device.now(), &content(number, 15_000)).await.expect("put");
+    }
+    for number in 0..400 {
+        delete(&engine, number, device.now() + 1).await.expect("deleted");
+    }
+    let known = async |engine: &Engine| {
+        let mut known = 0;
+        for number in 0..400 {
+            known += usize::from(!engine.state(hash_of(number)).await.expect("state").is_empty());
+        }
+        known
+    };
+    while maintain(&engine).await != Maintenance::default() {}
+    assert_eq!(known(&engine).await, 400, "young tombstones stay");
+    device.clock.advance_micros(7_200_000_000);
+    let mut retired = 0;
+    loop {
+        let done = maintain(&engine).await;
+        retired += done.retired;
+        if done == Maintenance::default() {
+            break;
+        }
+    }
+    assert_eq!((known(&engine).await, retired), (0, 400));
+    close(engine).await;
+    let engine = device.open("/made-anew");
+    assert_eq!(known(&engine).await, 0, "nothing comes back");
+    assert!(in_use(&engine) <= 3, "{} segments are still in use", in_use(&engine));
+    close(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_keeps_what_it_reads() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let data = content(5, 400_000);
+    put(&engine, 5, device.now(), &data).await.expect("put");
+    let state = engine.state(hash_of(5)).await.expect("state");
+    let version = state.data().expect("data").clone();
+    let record = engine.open_record(hash_of(5), &version).await.expect("opened");
+    let mut stream = engine.data(&record, 0..version.data_len);
+    let first = stream.next().await.expect("a piece").expect("read");
+    drop(record);
+    delete(&engine, 5, device.now() + 1).await.expect("deleted");
+    // The segment is full and closed, and somebody else wants room.
+    for number in 100..130 {
+        put(&engine, number, device.now(), &content(number, 300_000)).await.expect("put");
+        maintain(&engine).await;
+    }
+    let mut all = first.to_vec();
+    while let Some(piece) = stream.next().await {
+        all.extend_from_slice(&piece.expect("read"));
+    }
+    assert!(all == data);
+    let before = in_use(&engine);
+    drop(stream);
+    assert!(maintain(&engine).await.freed > 0);
+    assert!(in_use(&engine) < before);
+    assert!(matches!(
+        engine.open_record(hash_of(5), &version).await.err(),
+        Some(EngineError::Changed)
+    ));
+    close(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_begin_together_share_a_segment() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let bodies = (0..40).map(|number| {
+        let (engine, at) = (engine.clone(), device.now());
+        tokio::spawn(async move { put(&engine, number, at, &content(number, 70_000)).await })
+    });
+    for body in futures_util::future::join_all(bodies).await {
+        body.expect("joined").expect("put");
+    }
+    // 40 bodies of 18 blocks, seven in a segment, and one segment of the log.
+    assert!(in_use(&engine) <= 8, "{} segments are in use", in_use(&engine));
+    close(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_is_full_takes_deletions_and_is_empty_afterwards() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let mut stored = 0;
+    while engine.has_room() {
+        put(&engine, stored, device.now(), &content(stored, 50_000)).await.expect("put");
+        stored += 1;
+        maintain(&engine).await;
+    }
+    assert!(stored > CAPACITY * 6, "only {stored} objects fit");
+    for number in 0..stored {
+        let (_, found) = get(&engine, number).await.expect("read").expect("there");
+        assert!(found == content(number, 50_000));
+        delete(&engine, number, device.now() + 1).await.expect("deleted");
+        if number % 50 == 0 {
+            maintain(&engine).await;
+        }
+    }
+    maintain(&engine).await;
+    assert!(engine.has_room());
+    assert!(in_use(&engine) < 6, "{} segments are still in use", in_use(&engine));
+    close(engine).await;
+}
