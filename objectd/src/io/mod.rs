@@ -14,10 +14,14 @@
 mod buffer;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod model;
 mod sim;
 mod storage;
+mod sync;
 mod thread;
 mod uring;
+mod wake;
 
 pub use buffer::{BLOCK, BlockBuf};
 pub use sim::SimIo;

@@ -4,7 +4,7 @@
 //! it forgets, tears and reorders. A write or flush can be made to fail at the n-th call; a failing write
 //! leaves any part of itself behind.
 
-use super::thread::past_end;
+use super::storage::past_end;
 use super::{BLOCK, BlockBuf, BlockIo, FileId, IoFuture, WriteMode};
 use std::collections::BTreeSet;
 use std::io;

@@ -8,10 +8,16 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+/// An open file. Its length never changes, so it is remembered rather than asked for at every write.
+pub(super) struct OpenFile {
+    pub(super) file: File,
+    blocks: u32,
+}
+
 /// The open files of a directory.
 pub(super) struct Storage {
     dir: PathBuf,
-    files: RwLock<Vec<Arc<File>>>,
+    files: RwLock<Vec<Arc<OpenFile>>>,
     direct: bool,
 }
 
@@ -70,14 +76,14 @@ impl Storage {
         file.sync_all()?;
         std::fs::rename(temporary, self.dir.join(name))?;
         File::open(&self.dir)?.sync_all()?;
-        self.keep(file)
+        self.keep(file, blocks)
     }
 
     pub(super) fn open_existing(&self, name: &str) -> io::Result<(FileId, u32)> {
         let file = self.open_file(&self.dir.join(name), OFlags::empty())?;
         let blocks =
             u32::try_from(file.metadata()?.len() / BLOCK as u64).map_err(io::Error::other)?;
-        Ok((self.keep(file)?, blocks))
+        Ok((self.keep(file, blocks)?, blocks))
     }
 
     fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<File> {
@@ -86,22 +92,43 @@ impl Storage {
         Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?.into())
     }
 
-    fn keep(&self, file: File) -> io::Result<FileId> {
+    fn keep(&self, file: File, blocks: u32) -> io::Result<FileId> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
         let id = u32::try_from(files.len()).map_err(io::Error::other)?;
-        files.push(Arc::new(file));
+        files.push(Arc::new(OpenFile { file, blocks }));
         Ok(FileId(id))
     }
 
-    pub(super) fn file(&self, id: FileId) -> io::Result<Arc<File>> {
+    pub(super) fn file(&self, id: FileId) -> io::Result<Arc<OpenFile>> {
         let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
-        files.get(id.0 as usize).cloned().ok_or_else(|| io::Error::other("no such file is open"))
+        files.get(id.0 as usize).cloned().ok_or_else(unopened)
+    }
+
+    /// The file, if a write of `blocks` blocks from `at` on lies within it.
+    pub(super) fn file_to_write(
+        &self,
+        id: FileId,
+        at: u32,
+        blocks: u32,
+    ) -> io::Result<Arc<OpenFile>> {
+        let file = self.file(id)?;
+        let end = at.checked_add(blocks);
+        if end.is_some_and(|end| end <= file.blocks) { Ok(file) } else { Err(past_end()) }
     }
 
     pub(super) fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+}
+
+pub(super) fn unopened() -> io::Error {
+    io::Error::other("no such file is open")
+}
+
+/// Files have a fixed length; a write behind it is our own mistake, and must not make them grow.
+pub(super) fn past_end() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a write goes past the end of its file")
 }
 
 /// A transfer that moved fewer bytes than it was to.

@@ -88,40 +88,31 @@ impl BlockIo for ThreadIo {
     fn read(&self, file: FileId, at: u32, blocks: u32) -> IoFuture<BlockBuf> {
         self.run(move |storage| {
             let mut buf = BlockBuf::zeroed(blocks);
-            storage.file(file)?.read_exact_at(buf.as_mut(), u64::from(at) * BLOCK as u64)?;
+            storage.file(file)?.file.read_exact_at(buf.as_mut(), u64::from(at) * BLOCK as u64)?;
             Ok(buf)
         })
     }
 
     fn write(&self, file: FileId, at: u32, buf: BlockBuf, mode: WriteMode) -> IoFuture<BlockBuf> {
         self.run(move |storage| {
-            let file = storage.file(file)?;
-            let end = at.checked_add(buf.blocks()).map(|end| u64::from(end) * BLOCK as u64);
-            if end.is_none_or(|end| file.metadata().is_ok_and(|meta| end > meta.len())) {
-                return Err(past_end());
-            }
+            let open = storage.file_to_write(file, at, buf.blocks())?;
             let flags = match mode {
                 WriteMode::Volatile => ReadWriteFlags::empty(),
                 WriteMode::Durable => ReadWriteFlags::DSYNC,
             };
             let bytes = buf.as_ref();
             let at = u64::from(at) * BLOCK as u64;
-            let done = rustix::io::pwritev2(file.as_fd(), &[IoSlice::new(bytes)], at, flags)?;
+            let done = rustix::io::pwritev2(open.file.as_fd(), &[IoSlice::new(bytes)], at, flags)?;
             debug_assert_eq!(blocks_for(bytes.len()), buf.blocks());
             if done == bytes.len() { Ok(buf) } else { Err(short("write", done, bytes.len())) }
         })
     }
 
     fn flush(&self, file: FileId) -> IoFuture<()> {
-        self.run(move |storage| storage.file(file)?.sync_data())
+        self.run(move |storage| storage.file(file)?.file.sync_data())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
         self.storage.free_bytes()
     }
-}
-
-/// Files have a fixed length; a write behind it is our own mistake, and must not make them grow.
-pub(super) fn past_end() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "a write goes past the end of its file")
 }

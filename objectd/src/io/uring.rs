@@ -2,10 +2,10 @@
 //!
 //! Callers push operations into a bounded queue; the ring's thread takes what is there, submits it in one
 //! system call and completes the callers' futures. An eventfd that the ring itself reads wakes the thread,
-//! and is only written when the thread has said that it is about to sleep.
+//! and is only written when the thread has said that it is about to sleep ([`Wake`]).
 
-use super::storage::{Storage, short};
-use super::thread::past_end;
+use super::storage::{OpenFile, Storage, short};
+use super::wake::Wake;
 use super::{BLOCK, BlockBuf, BlockIo, FileId, IoFuture, WriteMode};
 use io_uring::{IoUring, opcode, types};
 use std::fs::File;
@@ -13,7 +13,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,7 +32,7 @@ enum Work {
 }
 
 struct Op {
-    file: Arc<File>,
+    file: Arc<OpenFile>,
     at: u64,
     work: Work,
     answer: oneshot::Sender<io::Result<BlockBuf>>,
@@ -42,21 +41,37 @@ struct Op {
 /// A [`BlockIo`] on a directory by io_uring.
 pub struct UringIo {
     storage: Arc<Storage>,
+    inlet: Arc<Inlet>,
+}
+
+/// The way into the ring's thread. Every unfinished operation holds it, and the last one that lets go of it,
+/// be it a future or the device, ends the thread.
+struct Inlet {
     ops: mpsc::Sender<Op>,
-    wake: Arc<Wake>,
+    bell: Arc<Bell>,
 }
 
-struct Wake {
+/// What rouses the ring's thread.
+struct Bell {
     event: File,
-    sleeping: AtomicBool,
+    wake: Wake,
 }
 
-impl Wake {
-    fn wake(&self) {
-        if self.sleeping.swap(false, Ordering::SeqCst) {
+impl Bell {
+    fn ring(&self) {
+        if self.wake.must_rouse() {
             // Can only fail when the counter is full, and then the thread is being woken anyway.
             let _ = io::Write::write(&mut &self.event, &1u64.to_ne_bytes());
         }
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        // The sender would go right after this, and the thread must look at its queue to notice.
+        let (closed, _) = mpsc::channel(1);
+        self.ops = closed;
+        self.bell.ring();
     }
 }
 
@@ -65,11 +80,11 @@ impl UringIo {
     pub fn open(dir: &Path) -> io::Result<Self> {
         let storage = Arc::new(Storage::open(dir)?);
         let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
-        let wake = Arc::new(Wake { event: event.into(), sleeping: AtomicBool::new(false) });
+        let bell = Arc::new(Bell { event: event.into(), wake: Wake::new() });
         let (ops, queue) = mpsc::channel(QUEUE);
         let (started, wait) = std::sync::mpsc::channel();
-        let thread_wake = Arc::clone(&wake);
-        let run = move || match Ring::new(queue, thread_wake) {
+        let thread_bell = Arc::clone(&bell);
+        let run = move || match Ring::new(queue, thread_bell) {
             Ok(ring) => {
                 let _ = started.send(Ok(()));
                 ring.run();
@@ -80,18 +95,17 @@ impl UringIo {
         };
         std::thread::Builder::new().name("disk-uring".to_owned()).spawn(run)?;
         wait.recv().map_err(io::Error::other)??;
-        Ok(UringIo { storage, ops, wake })
+        Ok(UringIo { storage, inlet: Arc::new(Inlet { ops, bell }) })
     }
 
-    fn submit(&self, file: FileId, at: u32, work: Work) -> IoFuture<BlockBuf> {
-        let file = self.storage.file(file);
-        let (ops, wake) = (self.ops.clone(), Arc::clone(&self.wake));
+    fn submit(&self, file: io::Result<Arc<OpenFile>>, at: u32, work: Work) -> IoFuture<BlockBuf> {
+        let inlet = Arc::clone(&self.inlet);
         Box::pin(async move {
             let (answer, wait) = oneshot::channel();
             let op = Op { file: file?, at: u64::from(at) * BLOCK as u64, work, answer };
             let stopped = || io::Error::other("the disk's thread has stopped");
-            ops.send(op).await.map_err(|_| stopped())?;
-            wake.wake();
+            inlet.ops.send(op).await.map_err(|_| stopped())?;
+            inlet.bell.ring();
             wait.await.map_err(|_| stopped())?
         })
     }
@@ -115,15 +129,6 @@ impl UringIo {
     }
 }
 
-impl Drop for UringIo {
-    fn drop(&mut self) {
-        // The sender goes right after this, and the thread must look at its queue to notice.
-        let (closed, _) = mpsc::channel(1);
-        self.ops = closed;
-        self.wake.wake();
-    }
-}
-
 impl BlockIo for UringIo {
     fn kind(&self) -> &'static str {
         "io_uring"
@@ -144,15 +149,16 @@ impl BlockIo for UringIo {
     }
 
     fn read(&self, file: FileId, at: u32, blocks: u32) -> IoFuture<BlockBuf> {
-        self.submit(file, at, Work::Read(BlockBuf::zeroed(blocks)))
+        self.submit(self.storage.file(file), at, Work::Read(BlockBuf::zeroed(blocks)))
     }
 
     fn write(&self, file: FileId, at: u32, buf: BlockBuf, mode: WriteMode) -> IoFuture<BlockBuf> {
+        let file = self.storage.file_to_write(file, at, buf.blocks());
         self.submit(file, at, Work::Write(buf, mode))
     }
 
     fn flush(&self, file: FileId) -> IoFuture<()> {
-        let flushed = self.submit(file, 0, Work::Flush);
+        let flushed = self.submit(self.storage.file(file), 0, Work::Flush);
         Box::pin(async move { flushed.await.map(drop) })
     }
 
@@ -165,7 +171,7 @@ impl BlockIo for UringIo {
 struct Ring {
     uring: IoUring,
     queue: mpsc::Receiver<Op>,
-    wake: Arc<Wake>,
+    bell: Arc<Bell>,
     /// Operations in flight by the number the kernel returns; it owns their buffers until then.
     flying: Vec<Option<Op>>,
     free: Vec<usize>,
@@ -174,13 +180,13 @@ struct Ring {
 }
 
 impl Ring {
-    fn new(queue: mpsc::Receiver<Op>, wake: Arc<Wake>) -> io::Result<Self> {
+    fn new(queue: mpsc::Receiver<Op>, bell: Arc<Bell>) -> io::Result<Self> {
         let uring =
             IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(ENTRIES * 2)?;
         let flying = (0..ENTRIES).map(|_| None).collect();
         let free = (0..ENTRIES as usize).rev().collect();
         let wake_value = Box::new([0; 8]);
-        Ok(Ring { uring, queue, wake, flying, free, wake_value, waking: false })
+        Ok(Ring { uring, queue, bell, flying, free, wake_value, waking: false })
     }
 
     fn run(mut self) {
@@ -225,14 +231,7 @@ impl Ring {
 
     #[expect(unsafe_code, reason = "submission entries point to buffers")]
     fn push(&mut self, slot: usize, mut op: Op) {
-        if let Work::Write(buf, _) = &op.work
-            && op.file.metadata().is_ok_and(|meta| op.at + buf.as_ref().len() as u64 > meta.len())
-        {
-            let _ = op.answer.send(Err(past_end()));
-            self.free.push(slot);
-            return;
-        }
-        let fd = types::Fd(op.file.as_raw_fd());
+        let fd = types::Fd(op.file.file.as_raw_fd());
         let entry = match &mut op.work {
             Work::Read(buf) => {
                 let bytes = buf.as_mut();
@@ -264,7 +263,7 @@ impl Ring {
     #[expect(unsafe_code, reason = "submission entries point to buffers")]
     fn wait(&mut self, open: bool) -> io::Result<()> {
         if !self.waking && open {
-            let fd = types::Fd(self.wake.event.as_raw_fd());
+            let fd = types::Fd(self.bell.event.as_raw_fd());
             let entry = opcode::Read::new(fd, self.wake_value.as_mut_ptr(), 8).build();
             // SAFETY: the value lives on the heap as long as the ring, as does the eventfd.
             unsafe { self.uring.submission().push(&entry.user_data(WAKE)) }
@@ -273,10 +272,9 @@ impl Ring {
         }
         let mut want = 1;
         if open && !self.free.is_empty() {
-            self.wake.sleeping.store(true, Ordering::SeqCst);
-            if !self.queue.is_empty() || self.queue.is_closed() {
+            let is_empty = || self.queue.is_empty() && !self.queue.is_closed();
+            if !self.bell.wake.may_sleep(is_empty) {
                 // Something came between looking and falling asleep.
-                self.wake.sleeping.store(false, Ordering::SeqCst);
                 want = 0;
             }
         }
@@ -291,7 +289,7 @@ impl Ring {
                 other => break other.map(drop),
             }
         };
-        self.wake.sleeping.store(false, Ordering::SeqCst);
+        self.bell.wake.awake();
         waited
     }
 

@@ -1,0 +1,3 @@
+//! The primitives of what is model-checked: std's here, shuttle's where `model.rs` includes the same files.
+
+pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
