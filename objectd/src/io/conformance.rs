@@ -137,3 +137,107 @@ async fn calls_fail_from_the_nth_on() {
     assert!(disk.create("b", 8).await.is_err());
     assert!(disk.read(file, 0, 1).await.is_ok(), "reads go on");
 }
+
+#[tokio::test]
+async fn a_chosen_call_fails_and_later_ones_work() {
+    let disk = SimIo::new(1 << 20, 1);
+    let file = disk.create("a", 8).await.expect("created");
+    let write = || disk.write(file, 0, pattern(1, 4), WriteMode::Durable);
+    let kinds = [
+        (Failure::Error, io::Error::from_raw_os_error(5).kind()),
+        (Failure::Full, io::ErrorKind::StorageFull),
+        (Failure::Short, io::ErrorKind::UnexpectedEof),
+    ];
+    for (failure, kind) in kinds {
+        let next = disk.calls(Calls::Changes) + 1;
+        disk.fail_call(Calls::Changes, next, failure);
+        write().await.expect("the one before works");
+        assert_eq!(write().await.expect_err("fails").kind(), kind);
+        write().await.expect("the one after works");
+        assert_eq!(disk.calls(Calls::Changes), next + 2);
+
+        disk.fail_call(Calls::Changes, next + 2, failure);
+        assert!(disk.create("b", 1).await.is_err());
+        disk.fail_call(Calls::Changes, next + 3, failure);
+        assert!(disk.flush(file).await.is_err());
+        disk.flush(file).await.expect("works again");
+    }
+    let changes = disk.calls(Calls::Changes);
+    for failure in [Failure::Error, Failure::Short] {
+        let next = disk.calls(Calls::Reads);
+        disk.fail_call(Calls::Reads, next, failure);
+        assert!(disk.read(file, 0, 2).await.is_err());
+        disk.read(file, 0, 2).await.expect("works again");
+    }
+    disk.fail_from(Calls::Reads, disk.calls(Calls::Reads), Failure::Error);
+    assert!(disk.read(file, 0, 2).await.is_err());
+    assert!(disk.read(file, 0, 2).await.is_err());
+    assert_eq!(disk.calls(Calls::Changes), changes, "reads count by themselves");
+    let after = disk.crash();
+    assert_eq!((after.calls(Calls::Reads), after.calls(Calls::Changes)), (0, 0));
+    after.read(file, 0, 2).await.expect("a crashed disk has no faults");
+}
+
+/// What makes it wrong to try a flush again.
+#[tokio::test]
+async fn a_flush_after_a_failed_one_proves_nothing() {
+    let mut lost = 0;
+    for seed in 0..20 {
+        let disk = SimIo::new(1 << 20, seed);
+        let file = disk.create("a", 2).await.expect("created");
+        disk.write(file, 0, pattern(1, 1), WriteMode::Volatile).await.expect("written");
+        disk.fail_call(Calls::Changes, 2, Failure::Error);
+        assert!(disk.flush(file).await.is_err());
+        disk.flush(file).await.expect("the second one works");
+        assert_eq!(&disk.content("a").expect("there")[..BLOCK], pattern(1, 1).as_ref());
+        let after = disk.crash().content("a").expect("there");
+        lost += usize::from(after[..BLOCK] != *pattern(1, 1).as_ref());
+    }
+    assert!(lost > 10, "{lost}");
+}
+
+#[tokio::test]
+async fn a_short_write_leaves_its_beginning() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        let disk = SimIo::new(1 << 20, seed);
+        let file = disk.create("a", 3).await.expect("created");
+        disk.fail_call(Calls::Changes, 1, Failure::Short);
+        assert!(disk.write(file, 0, pattern(1, 3), WriteMode::Volatile).await.is_err());
+        let content = disk.content("a").expect("there");
+        let same = content.iter().zip(pattern(1, 3).as_ref()).take_while(|(a, b)| a == b).count();
+        assert!(content[same..].iter().all(|byte| *byte == 0), "nothing behind it");
+        lengths.insert(same / 512);
+    }
+    assert!(lengths.len() > 5, "{lengths:?}");
+}
+
+/// The same calls on a disk of plain vectors give the same content.
+#[tokio::test]
+async fn absent_blocks_are_zeros() {
+    let disk = SimIo::new(1 << 20, 1);
+    let file = disk.create("a", 8).await.expect("created");
+    let mut plain = vec![0; 8 * BLOCK];
+    for step in 0..200usize {
+        let (at, blocks) = (step * 5 % 7, 1 + step % 2);
+        let mut buf = pattern(step as u8, blocks as u32);
+        if step.is_multiple_of(3) {
+            buf = BlockBuf::zeroed(blocks as u32);
+        }
+        if at + blocks <= 8 {
+            plain[at * BLOCK..][..blocks * BLOCK].copy_from_slice(buf.as_ref());
+            let mode = [WriteMode::Durable, WriteMode::Volatile][step % 2];
+            disk.write(file, at as u32, buf, mode).await.expect("written");
+        }
+        if step.is_multiple_of(11) {
+            let start = step * 97 % (7 * BLOCK);
+            disk.zero("a", start..start + 900);
+            plain[start..start + 900].fill(0);
+            disk.flip_bit("a", step as u64 * 1237);
+            plain[step * 1237 / 8 % (8 * BLOCK)] ^= 1 << (step * 1237 % 8);
+        }
+        assert!(disk.content("a").expect("there") == plain, "step {step}");
+    }
+    disk.flush(file).await.expect("flushed");
+    assert!(disk.crash().content("a").expect("there") == plain);
+}

@@ -24,7 +24,7 @@ mod uring;
 mod wake;
 
 pub use buffer::{BLOCK, BlockBuf};
-pub use sim::SimIo;
+pub use sim::{Calls, Failure, SimIo};
 pub use thread::ThreadIo;
 pub use uring::UringIo;
 
