@@ -102,6 +102,17 @@ async fn the_simulation_conforms() {
 }
 
 #[tokio::test]
+async fn a_fair_share_conforms() {
+    for class in Class::ALL {
+        let disk = Arc::new(SimIo::new(1 << 20, 1));
+        conforms(FairIo::new(disk).share(class)).await;
+        let disk = Arc::new(SimIo::new(1 << 20, 1));
+        let narrow = Window { operations: 1, blocks: 1 };
+        conforms(FairIo::with_window(disk, narrow).share(class)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_crash_keeps_what_was_durable_and_some_of_the_rest() {
     let (mut kept, mut lost) = (0, 0);
     for seed in 0..20 {

@@ -14,8 +14,10 @@
 mod buffer;
 #[cfg(test)]
 mod conformance;
+mod fair;
 #[cfg(test)]
 mod model;
+mod queue;
 mod sim;
 mod storage;
 mod sync;
@@ -24,6 +26,8 @@ mod uring;
 mod wake;
 
 pub use buffer::{BLOCK, BlockBuf};
+pub use fair::FairIo;
+pub use queue::{Class, Window};
 pub use sim::{Calls, Failure, SimIo};
 pub use thread::ThreadIo;
 pub use uring::UringIo;
