@@ -9,7 +9,7 @@ pub(crate) const LINES_LONG: usize = 500;
 /// A crate imports only crates of lower layers. `None` for crates that are not ours.
 pub(crate) fn layer(name: &str) -> Option<u32> {
     let layer = match name {
-        "types" => 0,
+        "types" | "lanes" => 0,
         "ring-builder" | "wire" => 1,
         "daemon" => 2,
         "listing" => 3,

@@ -1,0 +1,9 @@
+//! Texts of any lengths, cut anywhere, through every kernel and the service: `cargo +nightly fuzz run md5_lanes
+//! fuzz/corpus/md5_lanes fuzz/seeds/md5_lanes`. The seeds are run by an ordinary test of `lanes` too.
+
+#![no_main]
+
+#[path = "../../crates/lanes/tests/differential/script.rs"]
+mod script;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| script::run(data));
