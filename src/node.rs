@@ -14,9 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 use types::HashPaths;
 use wire::{Endpoint, NodeClient, Service};
 
+/// Where each listener tells the metrics of its process.
+const METRICS: &str = "/metrics";
 /// How often histograms are put in order.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -205,9 +208,7 @@ impl Node {
         self.client.register(endpoint.clone(), running.service());
         self.local.push(endpoint);
         if socket {
-            let metrics = || async { telemetry::render_metrics() };
-            let router = axum::Router::new().route("/metrics", routing::get(metrics));
-            let service = Service::new(router.fallback_service(running.service()));
+            let service = beside_metrics(running.service());
             self.listen(SocketAddr::new(address, port), service).await?;
         }
         self.running.push(running);
@@ -219,7 +220,7 @@ impl Node {
         let auth = TempAuth::new(config.identity.clone(), env.clock.clone())?;
         let metrics = || async { telemetry::render_metrics() };
         let mut router = axum::Router::new()
-            .route("/metrics", routing::get(metrics))
+            .route(METRICS, routing::get(metrics))
             .route_service("/auth/{*rest}", auth.service());
         if plan.runs(Part::Proxy) {
             let proxy_config =
@@ -292,6 +293,20 @@ impl Node {
             running.stop().await;
         }
     }
+}
+
+/// A service, and the process's metrics at `/metrics`. One comparison decides: a router would look into every
+/// request and box its answer once more.
+fn beside_metrics(service: Service) -> Service {
+    let render = || async { telemetry::render_metrics() };
+    let metrics = Service::new(axum::Router::new().route(METRICS, routing::get(render)));
+    wire::service_fn((service, metrics), |(service, metrics), request| async move {
+        let asked = if request.uri().path() == METRICS { metrics } else { service };
+        match asked.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    })
 }
 
 /// The devices that a ring gives to an address.

@@ -1,5 +1,6 @@
 //! One line and a few metrics for every request, under its transaction id.
 
+use crate::meters::Meters;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
@@ -53,38 +54,45 @@ pub enum Observed {
 impl Observed {
     /// Wraps a service so that each request gets an id, a span, a log line and metrics under the name `server`.
     pub fn wrap(self, server: &'static str, clock: crate::SharedClock, inner: Service) -> Service {
-        wire::service_fn((inner, clock), move |(inner, clock), mut request: Request| {
-            let trans_id = match self {
-                Observed::Public => None,
-                Observed::Backend => TransId::from_headers(request.headers()),
-            };
-            let trans_id = trans_id.unwrap_or_else(|| {
-                TransId::new(clock.micros() / 1_000_000, request.headers().get("x-trans-id-extra"))
-            });
-            request.extensions_mut().insert(trans_id.clone());
-            let line = Line::of(server, &request, trans_id.clone());
-            let span = tracing::info_span!("request", server, trans_id = %trans_id.0);
-            async move {
-                let mut response = match inner.oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
+        let meters = Arc::new(Meters::new(server));
+        wire::service_fn(
+            (inner, clock, meters),
+            move |(inner, clock, meters), mut request: Request| {
+                let trans_id = match self {
+                    Observed::Public => None,
+                    Observed::Backend => TransId::from_headers(request.headers()),
                 };
-                if let Ok(id) = HeaderValue::from_str(&trans_id.0) {
-                    response.headers_mut().insert(headers::X_TRANS_ID, id.clone());
-                    response.headers_mut().insert(headers::X_OPENSTACK_REQUEST_ID, id);
+                let trans_id = trans_id.unwrap_or_else(|| {
+                    TransId::new(
+                        clock.micros() / 1_000_000,
+                        request.headers().get("x-trans-id-extra"),
+                    )
+                });
+                request.extensions_mut().insert(trans_id.clone());
+                let line = Line::of(meters, &request, trans_id.clone());
+                let span = tracing::info_span!("request", server, trans_id = %trans_id.0);
+                async move {
+                    let mut response = match inner.oneshot(request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    };
+                    if let Ok(id) = HeaderValue::from_str(&trans_id.0) {
+                        response.headers_mut().insert(headers::X_TRANS_ID, id.clone());
+                        response.headers_mut().insert(headers::X_OPENSTACK_REQUEST_ID, id);
+                    }
+                    line.follow(response)
                 }
-                line.follow(response)
-            }
-            .instrument(span)
-        })
+                .instrument(span)
+            },
+        )
     }
 }
 
 /// What is known of a request before it is answered; written when its response's body has ended or was dropped.
 struct Line {
-    server: &'static str,
+    meters: Arc<Meters>,
     method: http::Method,
-    path: String,
+    uri: http::Uri,
     trans_id: TransId,
     started: Instant,
     status: u16,
@@ -92,12 +100,11 @@ struct Line {
 }
 
 impl Line {
-    fn of(server: &'static str, request: &Request, trans_id: TransId) -> Self {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    fn of(meters: Arc<Meters>, request: &Request, trans_id: TransId) -> Self {
         Line {
-            server,
+            meters,
             method: request.method().clone(),
-            path: without_secrets(path),
+            uri: request.uri().clone(),
             trans_id,
             started: Instant::now(),
             status: 0,
@@ -117,7 +124,8 @@ impl Line {
 }
 
 /// Signatures in a query would let a reader of the log act for the client.
-fn without_secrets(path: &str) -> String {
+fn without_secrets(uri: &http::Uri) -> String {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
     let masked = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if name.to_ascii_lowercase().contains("sig") => format!("{name}=***"),
@@ -128,44 +136,20 @@ fn without_secrets(path: &str) -> String {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let seconds = self.started.elapsed().as_secs_f64();
+        let took = self.started.elapsed();
         // A caller that went away before an answer: Swift logs it as 499.
         let status = if self.status == 0 { 499 } else { self.status };
         let bytes = self.sent.load(Ordering::Relaxed);
-        let method = method_label(&self.method);
-        let class = match status {
-            200..=299 => "2xx",
-            300..=399 => "3xx",
-            400..=499 => "4xx",
-            _ => "5xx",
-        };
-        metrics::counter!("apus_requests_total", "server" => self.server, "method" => method, "status" => class)
-            .increment(1);
-        metrics::histogram!("apus_request_duration_seconds", "server" => self.server, "method" => method)
-            .record(seconds);
-        metrics::counter!("apus_response_bytes_total", "server" => self.server).increment(bytes);
-        if self.server == "proxy" {
-            tracing::info!(target: "access", server = self.server, method = %self.method, path = %self.path,
+        self.meters.count(&self.method, status, took, bytes);
+        let (server, seconds) = (self.meters.server(), took.as_secs_f64());
+        // Fields are only worked out for a line that is written.
+        if server == "proxy" {
+            tracing::info!(target: "access", server, method = %self.method, path = %without_secrets(&self.uri),
                 status, bytes, seconds = %format_args!("{seconds:.6}"), trans_id = %self.trans_id.0);
         } else {
-            tracing::debug!(target: "access", server = self.server, method = %self.method, path = %self.path,
+            tracing::debug!(target: "access", server, method = %self.method, path = %without_secrets(&self.uri),
                 status, bytes, seconds = %format_args!("{seconds:.6}"), trans_id = %self.trans_id.0);
         }
-    }
-}
-
-/// Metrics must not grow with what clients invent.
-fn method_label(method: &http::Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "PUT" => "PUT",
-        "POST" => "POST",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        "COPY" => "COPY",
-        "REPLICATE" => "REPLICATE",
-        _ => "other",
     }
 }
 
@@ -214,7 +198,8 @@ mod tests {
 
     #[test]
     fn signatures_stay_out_of_logs() {
-        let line = without_secrets("/v1/a/c/o?temp_url_sig=abc&x=1");
+        let uri = http::Uri::from_static("/v1/a/c/o?temp_url_sig=abc&x=1");
+        let line = without_secrets(&uri);
         assert_eq!(line, "/v1/a/c/o?temp_url_sig=***&x=1");
     }
 }

@@ -9,6 +9,7 @@ mod answer;
 mod clock;
 mod config;
 mod lock;
+mod meters;
 mod patience;
 mod running;
 mod serve;

@@ -4,7 +4,6 @@ use crate::patience::Patient;
 use crate::running::Shutdown;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -91,10 +90,9 @@ async fn accept(
 
 async fn converse(stream: TcpStream, service: Service, options: ServeOptions, shutdown: Shutdown) {
     let _ = stream.set_nodelay(true);
-    let hyper_service =
-        TowerToHyperService::new(tower::service_fn(move |request: http::Request<_>| {
-            tower::ServiceExt::oneshot(service.clone(), request.map(Body::new))
-        }));
+    let hyper_service = hyper::service::service_fn(move |request: http::Request<_>| {
+        tower::ServiceExt::oneshot(service.clone(), request.map(Body::new))
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)

@@ -49,8 +49,8 @@ pub(super) async fn get(
 }
 
 fn is_true(value: &HeaderValue) -> bool {
-    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
-    ["true", "1", "yes", "on", "t", "y"].contains(&text.as_str())
+    let text = value.to_str().unwrap_or_default();
+    ["true", "1", "yes", "on", "t", "y"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// The first of the named metadata that the object has, else its own ETag.
@@ -75,7 +75,7 @@ async fn body(
         Wanted::Whole => {
             let content = if head { Body::empty() } else { read(object, opened, 0..len).await? };
             let mut response = Response::new(content);
-            set(response.headers_mut(), header::CONTENT_LENGTH, len);
+            response.headers_mut().insert(header::CONTENT_LENGTH, len.into());
             return Ok(response);
         }
         Wanted::Parts(parts) => parts,
@@ -84,7 +84,7 @@ async fn body(
         [part] => {
             let mut response = Response::new(read(object, opened, part.clone()).await?);
             set(response.headers_mut(), header::CONTENT_RANGE, content_range(part, len));
-            set(response.headers_mut(), header::CONTENT_LENGTH, part.end - part.start);
+            response.headers_mut().insert(header::CONTENT_LENGTH, (part.end - part.start).into());
             response
         }
         _ => multipart(object, opened, parts),
@@ -146,7 +146,7 @@ fn multipart(object: &ObjectRequest, opened: &Opened, parts: Vec<Range<u64>>) ->
     });
     let all = sections.chain(stream::once(async { Ok::<_, EngineError>(tail) }));
     let mut response = Response::new(Body::from_stream(all));
-    set(response.headers_mut(), header::CONTENT_LENGTH, total);
+    response.headers_mut().insert(header::CONTENT_LENGTH, total.into());
     set(
         response.headers_mut(),
         header::CONTENT_TYPE,
@@ -159,26 +159,31 @@ fn content_range(part: &Range<u64>, len: u64) -> String {
     format!("bytes {}-{}/{len}", part.start, part.end - 1)
 }
 
+/// Headers of an answer beside an object's metadata.
+const OWN_HEADERS: usize = 10;
+
 /// What every answer about an existing object says of it.
 fn describe(opened: &Opened, into: &mut HeaderMap) {
+    into.reserve(opened.metadata.iter().count() + OWN_HEADERS);
     let content_type = into.get(header::CONTENT_TYPE).cloned();
     object::write_headers(&opened.metadata, into);
     if let Some(own) = content_type {
         into.insert(header::CONTENT_TYPE, own);
     }
     set(into, header::ETAG, format!("\"{}\"", opened.etag()));
-    set(into, header::ACCEPT_RANGES, "bytes");
+    into.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     set(into, header::LAST_MODIFIED, opened.timestamp.http_date());
     let internal = |name| http::HeaderName::from_static(name);
     set(into, internal(headers::X_TIMESTAMP), opened.timestamp.normal());
     set(into, internal(headers::X_BACKEND_TIMESTAMP), opened.timestamp.internal());
-    let data = opened.data.timestamp.internal();
-    set(into, internal(headers::X_BACKEND_DATA_TIMESTAMP), &data);
-    set(into, internal(headers::X_BACKEND_DURABLE_TIMESTAMP), &data);
+    if let Ok(data) = HeaderValue::try_from(opened.data.timestamp.internal()) {
+        into.insert(internal(headers::X_BACKEND_DATA_TIMESTAMP), data.clone());
+        into.insert(internal(headers::X_BACKEND_DURABLE_TIMESTAMP), data);
+    }
 }
 
-fn set(into: &mut HeaderMap, name: http::HeaderName, value: impl ToString) {
-    if let Ok(value) = HeaderValue::try_from(value.to_string()) {
+fn set(into: &mut HeaderMap, name: http::HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
         into.insert(name, value);
     }
 }

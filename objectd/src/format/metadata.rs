@@ -1,17 +1,19 @@
 //! An object's metadata: header names and values, sorted.
 
 use super::bytes::{FormatError, Reader, Writer};
+use std::sync::Arc;
 
-/// Keys are lower case; values are any bytes that a header may hold.
+/// Keys are lower case; values are any bytes that a header may hold. Clones share until one is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata(Vec<(Box<str>, Box<[u8]>)>);
+pub struct Metadata(Arc<Vec<(Box<str>, Box<[u8]>)>>);
 
 impl Metadata {
     /// Sets a key, whatever it held.
     pub fn set(&mut self, key: &str, value: &[u8]) {
-        match self.0.binary_search_by(|(known, _)| known.as_ref().cmp(key)) {
-            Ok(at) => self.0[at].1 = value.into(),
-            Err(at) => self.0.insert(at, (key.into(), value.into())),
+        let items = Arc::make_mut(&mut self.0);
+        match items.binary_search_by(|(known, _)| known.as_ref().cmp(key)) {
+            Ok(at) => items[at].1 = value.into(),
+            Err(at) => items.insert(at, (key.into(), value.into())),
         }
     }
 
@@ -35,7 +37,7 @@ impl Metadata {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u16(self.0.len() as u16);
-        for (key, value) in &self.0 {
+        for (key, value) in self.0.iter() {
             out.u16(key.len() as u16).u32(value.len() as u32);
             out.put(key.as_bytes()).put(value);
         }
@@ -46,18 +48,18 @@ impl Metadata {
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut fields = Reader::new(bytes);
         let count = fields.u16()?;
-        let mut out = Metadata::default();
+        let mut out: Vec<(Box<str>, Box<[u8]>)> = Vec::with_capacity(count.into());
         for _ in 0..count {
             let (key_len, value_len) = (fields.u16()?, fields.u32()?);
             let key = std::str::from_utf8(fields.take(usize::from(key_len))?)
                 .map_err(|_| FormatError::Field("metadata key"))?;
             let value = fields.take(value_len as usize)?;
-            if out.0.last().is_some_and(|(last, _)| last.as_ref() >= key) {
+            if out.last().is_some_and(|(last, _)| last.as_ref() >= key) {
                 return Err(FormatError::Field("metadata key"));
             }
-            out.0.push((key.into(), value.into()));
+            out.push((key.into(), value.into()));
         }
-        if fields.is_empty() { Ok(out) } else { Err(FormatError::Field("metadata")) }
+        if fields.is_empty() { Ok(Metadata(Arc::new(out))) } else { Err(FormatError::Field("metadata")) }
     }
 }
 
