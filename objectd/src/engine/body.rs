@@ -3,15 +3,16 @@
 use super::segments::{Purpose, Segments, blocks_of};
 use super::{Engine, EngineError};
 use crate::format::{CHUNK, Extent, INLINE_MAX};
-use crate::io::{BLOCK, BlockBuf, FileId, WriteMode};
+use crate::io::{BLOCK, BlockBuf, FileId, IoFuture, WriteMode};
 use std::collections::VecDeque;
+use std::future::{poll_fn, ready};
 use std::sync::Arc;
-use tokio::task::JoinHandle;
+use std::task::Poll;
 
 /// Most bytes of one write of bulk data: sixteen chunks.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 16 * CHUNK;
 /// Writes in flight for one body.
-const IN_FLIGHT: usize = 2;
+const IN_FLIGHT: usize = 3;
 
 /// Data that a record can name.
 #[derive(Default)]
@@ -74,16 +75,25 @@ pub struct BodyWriter {
     len: u64,
     /// Bytes of one write of bulk data.
     piece_len: usize,
-    piece: Vec<u8>,
+    /// All of it, while it is short enough to stay in its record.
+    inline: Vec<u8>,
+    piece: Piece,
     chunk_crcs: Vec<u32>,
     bulk: Option<Bulk>,
+}
+
+/// What will be written at once.
+#[derive(Default)]
+struct Piece {
+    buf: BlockBuf,
+    filled: usize,
 }
 
 struct Bulk {
     reservation: Reservation,
     extents: Vec<Extent>,
     files: Vec<FileId>,
-    writes: VecDeque<JoinHandle<std::io::Result<()>>>,
+    writes: VecDeque<IoFuture<BlockBuf>>,
 }
 
 impl Engine {
@@ -93,7 +103,8 @@ impl Engine {
             engine: self.clone(),
             len: 0,
             piece_len: piece_len(self.0.segments.blocks()),
-            piece: Vec::new(),
+            inline: Vec::new(),
+            piece: Piece::default(),
             chunk_crcs: Vec::new(),
             bulk: None,
         }
@@ -102,13 +113,21 @@ impl Engine {
 
 impl BodyWriter {
     /// Takes more.
-    pub async fn push(&mut self, mut bytes: &[u8]) -> Result<(), EngineError> {
+    pub async fn push(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
         self.len += bytes.len() as u64;
+        if self.len <= INLINE_MAX as u64 {
+            self.inline.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let inline = std::mem::take(&mut self.inline);
+        self.push_bulk(&inline).await?;
+        self.push_bulk(bytes).await
+    }
+
+    async fn push_bulk(&mut self, mut bytes: &[u8]) -> Result<(), EngineError> {
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(self.piece_len - self.piece.len()));
-            self.piece.extend_from_slice(now);
-            bytes = later;
-            if self.piece.len() == self.piece_len {
+            bytes = self.piece.take(bytes, self.piece_len, &mut self.chunk_crcs);
+            if self.piece.filled == self.piece_len {
                 self.write_piece().await?;
             }
         }
@@ -121,9 +140,9 @@ impl BodyWriter {
     }
 
     async fn write_piece(&mut self) -> Result<(), EngineError> {
+        let Piece { buf, .. } = std::mem::take(&mut self.piece);
         let segments = &self.engine.0.segments;
-        let (extent, file) =
-            segments.reserve(blocks_of(self.piece.len()), Purpose::Requests).await?;
+        let (extent, file) = segments.reserve(buf.blocks(), Purpose::Requests).await?;
         let bulk = self.bulk.get_or_insert_with(|| Bulk {
             reservation: Reservation::of(segments),
             extents: Vec::new(),
@@ -135,11 +154,12 @@ impl BodyWriter {
         if !bulk.files.contains(&file) {
             bulk.files.push(file);
         }
-        self.chunk_crcs.extend(self.piece.chunks(CHUNK).map(crc32fast::hash));
-        let buf = BlockBuf::from_bytes(&self.piece);
-        self.piece.clear();
-        let write = self.engine.0.io.write(file, extent.block, buf, WriteMode::Volatile);
-        bulk.writes.push_back(tokio::spawn(async move { write.await.map(drop) }));
+        let mut write = self.engine.0.io.write(file, extent.block, buf, WriteMode::Volatile);
+        // Sets it off; what it gives is looked at when its turn comes.
+        match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
+            Poll::Ready(written) => bulk.writes.push_back(Box::pin(ready(written))),
+            Poll::Pending => bulk.writes.push_back(write),
+        }
         while bulk.writes.len() > IN_FLIGHT {
             bulk.wait_for_oldest(&self.engine).await?;
         }
@@ -148,17 +168,18 @@ impl BodyWriter {
 
     /// Ends the body. Bulk data is durable afterwards.
     pub async fn finish(mut self) -> Result<StoredBody, EngineError> {
-        if self.bulk.is_none() && self.piece.len() <= INLINE_MAX {
-            let crc = (!self.piece.is_empty()).then(|| crc32fast::hash(&self.piece));
+        if self.len <= INLINE_MAX as u64 {
+            let crc = (!self.inline.is_empty()).then(|| crc32fast::hash(&self.inline));
             return Ok(StoredBody {
                 len: self.len,
-                inline: std::mem::take(&mut self.piece),
+                inline: std::mem::take(&mut self.inline),
                 extents: Vec::new(),
                 chunk_crcs: crc.into_iter().collect(),
                 reservation: None,
             });
         }
-        if !self.piece.is_empty() {
+        if self.piece.filled > 0 {
+            self.piece.end(&mut self.chunk_crcs);
             self.write_piece().await?;
         }
         let mut body = StoredBody { len: self.len, ..StoredBody::default() };
@@ -196,21 +217,50 @@ pub(super) fn append(extents: &mut Vec<Extent>, next: Extent) {
     }
 }
 
+impl Piece {
+    /// Copies what still fits, with the CRC of each chunk that it fills. Gives the rest.
+    fn take<'a>(&mut self, mut bytes: &'a [u8], piece_len: usize, crcs: &mut Vec<u32>) -> &'a [u8] {
+        if self.filled == 0 {
+            self.buf = BlockBuf::unfilled(blocks_of(piece_len));
+        }
+        while !bytes.is_empty() && self.filled < piece_len {
+            let chunk_end = (self.filled + 1).next_multiple_of(CHUNK);
+            let (now, later) = bytes.split_at(bytes.len().min(chunk_end - self.filled));
+            self.buf.as_mut()[self.filled..self.filled + now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            bytes = later;
+            if self.filled == chunk_end {
+                crcs.push(crc32fast::hash(&self.buf.as_ref()[chunk_end - CHUNK..chunk_end]));
+            }
+        }
+        bytes
+    }
+
+    /// Ends the last piece of a body at a whole block, filled up with zeros.
+    fn end(&mut self, crcs: &mut Vec<u32>) {
+        let chunk = self.filled / CHUNK * CHUNK;
+        if chunk < self.filled {
+            crcs.push(crc32fast::hash(&self.buf.as_ref()[chunk..self.filled]));
+        }
+        self.buf.resize(blocks_of(self.filled));
+        self.buf.as_mut()[self.filled..].fill(0);
+    }
+}
+
 impl Bulk {
     async fn wait_for_oldest(&mut self, engine: &Engine) -> Result<(), EngineError> {
         let Some(write) = self.writes.front_mut() else { return Ok(()) };
         // Awaited in place: whoever drops this future must still find the write that is in flight.
         let written = write.await;
         self.writes.pop_front();
-        let written = written.map_err(|_| EngineError::Stopping)?;
-        written.map_err(|error| engine.poison("write of bulk data", &error))
+        written.map(drop).map_err(|error| engine.poison("write of bulk data", &error))
     }
 }
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        // Blocks under a write in flight must not be given to somebody else before it has ended. The tasks end
-        // by themselves; until then the reservation waits with them.
+        // Blocks under a write in flight must not be given to somebody else before it has ended; until then
+        // the reservation waits.
         let Some(Bulk { reservation, writes, .. }) = self.bulk.take() else { return };
         if writes.is_empty() {
             return;

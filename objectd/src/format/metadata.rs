@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 /// Keys are lower case; values are any bytes that a header may hold. Clones share until one is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata(Arc<Vec<(Box<str>, Box<[u8]>)>>);
+pub struct Metadata(Arc<Vec<Item>>);
+
+type Item = (Box<str>, Box<[u8]>);
 
 impl Metadata {
     /// Sets a key, whatever it held.
@@ -48,7 +50,7 @@ impl Metadata {
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut fields = Reader::new(bytes);
         let count = fields.u16()?;
-        let mut out: Vec<(Box<str>, Box<[u8]>)> = Vec::with_capacity(count.into());
+        let mut out: Vec<Item> = Vec::with_capacity(count.into());
         for _ in 0..count {
             let (key_len, value_len) = (fields.u16()?, fields.u32()?);
             let key = std::str::from_utf8(fields.take(usize::from(key_len))?)
@@ -59,7 +61,11 @@ impl Metadata {
             }
             out.push((key.into(), value.into()));
         }
-        if fields.is_empty() { Ok(Metadata(Arc::new(out))) } else { Err(FormatError::Field("metadata")) }
+        if fields.is_empty() {
+            Ok(Metadata(Arc::new(out)))
+        } else {
+            Err(FormatError::Field("metadata"))
+        }
     }
 }
 

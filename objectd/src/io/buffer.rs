@@ -1,5 +1,7 @@
 //! Memory whose address and length suit O_DIRECT.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 /// The unit of all disk I/O, in bytes. 4 KiB is the logical block of every disk and file system we meet.
 pub const BLOCK: usize = 4096;
 
@@ -9,31 +11,91 @@ struct Block([u8; BLOCK]);
 
 const ZERO: Block = Block([0; BLOCK]);
 
+/// Buffers that are more than half of this long have memory for all of it, which is used again.
+const LARGE: usize = (1 << 20) / BLOCK;
+/// How much of such memory is kept while nobody uses it.
+const SPARE_MAX: usize = 16;
+
+/// Memory of large buffers that were dropped. Of fresh memory each page would cost a fault and be zeroed by the
+/// kernel, which takes longer than to copy into it.
+static SPARE: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
+
 /// A run of whole blocks in memory, aligned to [`BLOCK`].
-#[derive(Clone, Default)]
-pub struct BlockBuf(Vec<Block>);
+#[derive(Default)]
+pub struct BlockBuf {
+    /// At least as long as the buffer.
+    memory: Vec<Block>,
+    blocks: usize,
+}
 
 impl BlockBuf {
     /// Zeros.
     pub fn zeroed(blocks: u32) -> Self {
-        BlockBuf(vec![ZERO; blocks as usize])
+        let mut buf = BlockBuf::default();
+        buf.resize(blocks);
+        buf
+    }
+
+    /// What is to be overwritten: its content is that of any buffer before it.
+    pub fn unfilled(blocks: u32) -> Self {
+        let blocks = blocks as usize;
+        let spare = is_large(blocks).then(|| spare().pop()).flatten();
+        let memory =
+            spare.unwrap_or_else(|| vec![ZERO; if is_large(blocks) { LARGE } else { blocks }]);
+        BlockBuf { memory, blocks }
     }
 
     /// Bytes, filled up with zeros to whole blocks.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut buf = BlockBuf::zeroed(blocks_for(bytes.len()));
-        buf.as_mut()[..bytes.len()].copy_from_slice(bytes);
+        let mut buf = BlockBuf::unfilled(blocks_for(bytes.len()));
+        let (head, tail) = buf.as_mut().split_at_mut(bytes.len());
+        head.copy_from_slice(bytes);
+        tail.fill(0);
         buf
     }
 
     /// Length in blocks.
     pub fn blocks(&self) -> u32 {
-        self.0.len() as u32
+        self.blocks as u32
     }
 
     /// Grows by zeros, or forgets the end.
     pub fn resize(&mut self, blocks: u32) {
-        self.0.resize(blocks as usize, ZERO);
+        let blocks = blocks as usize;
+        let known = self.memory.len().min(blocks);
+        if self.blocks < known {
+            self.memory[self.blocks..known].fill(ZERO);
+        }
+        if known < blocks {
+            self.memory.resize(blocks, ZERO);
+        }
+        self.blocks = blocks;
+    }
+}
+
+fn is_large(blocks: usize) -> bool {
+    (LARGE / 2 + 1..=LARGE).contains(&blocks)
+}
+
+fn spare() -> MutexGuard<'static, Vec<Vec<Block>>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for BlockBuf {
+    fn drop(&mut self) {
+        if self.memory.len() != LARGE {
+            return;
+        }
+        let mut spare = spare();
+        if spare.len() < SPARE_MAX {
+            spare.push(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+impl Clone for BlockBuf {
+    fn clone(&self) -> Self {
+        BlockBuf { memory: self.memory[..self.blocks].to_vec(), blocks: self.blocks }
     }
 }
 
@@ -45,8 +107,9 @@ pub(super) fn blocks_for(bytes: usize) -> u32 {
 impl AsRef<[u8]> for BlockBuf {
     #[expect(unsafe_code, reason = "views blocks as the bytes they are")]
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: Block is exactly BLOCK initialised bytes without padding, and the Vec's blocks are contiguous.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * BLOCK) }
+        // SAFETY: Block is exactly BLOCK initialised bytes without padding, and the Vec's blocks, of which there are
+        // at least as many, are contiguous.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.blocks * BLOCK) }
     }
 }
 
@@ -54,14 +117,46 @@ impl AsMut<[u8]> for BlockBuf {
     #[expect(unsafe_code, reason = "views blocks as the bytes they are")]
     fn as_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in as_ref, and any bytes are a valid Block.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * BLOCK) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), self.blocks * BLOCK)
+        }
     }
 }
 
 impl std::fmt::Debug for BlockBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BlockBuf({} blocks)", self.0.len())
+        write!(f, "BlockBuf({} blocks)", self.blocks)
     }
 }
 
 const _: () = assert!(size_of::<Block>() == BLOCK && align_of::<Block>() == BLOCK);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_before_is_not_seen() {
+        let mut buf = BlockBuf::unfilled(LARGE as u32);
+        buf.as_mut().fill(7);
+        drop(buf);
+        for blocks in [LARGE / 2, LARGE / 2 + 1, LARGE, LARGE + 1] {
+            assert!(BlockBuf::zeroed(blocks as u32).as_ref().iter().all(|byte| *byte == 0));
+        }
+        let mut buf = BlockBuf::from_bytes(&[1; 700_001]);
+        assert_eq!(buf.blocks(), 171);
+        buf.resize(256);
+        assert!(buf.as_ref()[..700_001].iter().all(|byte| *byte == 1));
+        assert!(buf.as_ref()[700_001..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn grows_by_zeros_also_after_it_shrank() {
+        let mut buf = BlockBuf::from_bytes(&[1; 3 * BLOCK]);
+        buf.resize(1);
+        buf.resize(4);
+        assert!(buf.as_ref()[..BLOCK].iter().all(|byte| *byte == 1));
+        assert!(buf.as_ref()[BLOCK..].iter().all(|byte| *byte == 0));
+        assert_eq!(buf.clone().as_ref(), buf.as_ref());
+    }
+}

@@ -87,7 +87,7 @@ impl BlockIo for ThreadIo {
 
     fn read(&self, file: FileId, at: u32, blocks: u32) -> IoFuture<BlockBuf> {
         self.run(move |storage| {
-            let mut buf = BlockBuf::zeroed(blocks);
+            let mut buf = BlockBuf::unfilled(blocks);
             storage.file(file)?.file.read_exact_at(buf.as_mut(), u64::from(at) * BLOCK as u64)?;
             Ok(buf)
         })

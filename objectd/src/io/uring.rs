@@ -149,7 +149,7 @@ impl BlockIo for UringIo {
     }
 
     fn read(&self, file: FileId, at: u32, blocks: u32) -> IoFuture<BlockBuf> {
-        self.submit(self.storage.file(file), at, Work::Read(BlockBuf::zeroed(blocks)))
+        self.submit(self.storage.file(file), at, Work::Read(BlockBuf::unfilled(blocks)))
     }
 
     fn write(&self, file: FileId, at: u32, buf: BlockBuf, mode: WriteMode) -> IoFuture<BlockBuf> {
