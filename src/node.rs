@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 use types::HashPaths;
 use wire::{Endpoint, NodeClient, Service};
 
@@ -302,10 +301,8 @@ fn beside_metrics(service: Service) -> Service {
     let metrics = Service::new(axum::Router::new().route(METRICS, routing::get(render)));
     wire::service_fn((service, metrics), |(service, metrics), request| async move {
         let asked = if request.uri().path() == METRICS { metrics } else { service };
-        match asked.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        let Ok(response) = asked.answer(request).await;
+        response
     })
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tower::ServiceExt;
 use tracing::Instrument;
 use wire::{Body, Request, Response, Service, headers};
 
@@ -72,10 +71,7 @@ impl Observed {
                 let line = Line::of(meters, &request, trans_id.clone());
                 let span = tracing::info_span!("request", server, trans_id = %trans_id.0);
                 async move {
-                    let mut response = match inner.oneshot(request).await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
-                    };
+                    let Ok(mut response) = inner.answer(request).await;
                     if let Ok(id) = HeaderValue::from_str(&trans_id.0) {
                         response.headers_mut().insert(headers::X_TRANS_ID, id.clone());
                         response.headers_mut().insert(headers::X_OPENSTACK_REQUEST_ID, id);

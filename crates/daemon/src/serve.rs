@@ -91,7 +91,7 @@ async fn accept(
 async fn converse(stream: TcpStream, service: Service, options: ServeOptions, shutdown: Shutdown) {
     let _ = stream.set_nodelay(true);
     let hyper_service = hyper::service::service_fn(move |request: http::Request<_>| {
-        tower::ServiceExt::oneshot(service.clone(), request.map(Body::new))
+        service.answer(request.map(Body::new))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tower::ServiceExt;
 
 /// Where a daemon listens, as a ring names it. IPv6 addresses stand without brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -152,10 +151,10 @@ impl NodeClient {
     ) -> Result<Response, CallError> {
         let answer = async {
             match self.local(to) {
-                Some(service) => match service.oneshot(request).await {
-                    Ok(response) => Ok(response),
-                    Err(never) => match never {},
-                },
+                Some(service) => {
+                    let Ok(response) = service.answer(request).await;
+                    Ok(response)
+                }
                 None => self.call_remote(to, request).await,
             }
         };

@@ -13,6 +13,7 @@ pub mod pending;
 pub mod pending_object;
 mod query;
 mod row;
+mod service;
 mod update;
 
 pub use auth::{AuthUnavailable, Authenticator, Caller, Verifying};
@@ -22,9 +23,8 @@ pub use path::{BackendPath, PathError, encode_segment};
 pub use pending::{PendingReport, PendingReports, REPORTS_MAX, ReportError, ReportedAck, UPDATES};
 pub use query::{QueryError, parse_query};
 pub use row::{AccountRow, ContainerRow};
+pub use service::{Answer, Service, service_fn};
 pub use update::{AccountUpdate, ObjectUpdate, UpdateError, UpdateTarget, UpdateTargets};
-
-use std::convert::Infallible;
 
 /// A body on either side of the seam.
 pub type Body = axum::body::Body;
@@ -32,18 +32,3 @@ pub type Body = axum::body::Body;
 pub type Request = http::Request<Body>;
 /// A response on either side of the seam.
 pub type Response = http::Response<Body>;
-/// What every daemon is: a request in, a response out.
-pub type Service = tower::util::BoxCloneSyncService<Request, Response, Infallible>;
-
-/// Makes a [`Service`] of an async function over shared state.
-pub fn service_fn<S, F, Fut>(state: S, handler: F) -> Service
-where
-    S: Clone + Send + Sync + 'static,
-    F: Fn(S, Request) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Response> + Send + 'static,
-{
-    Service::new(tower::service_fn(move |request| {
-        let answer = handler(state.clone(), request);
-        async move { Ok(answer.await) }
-    }))
-}

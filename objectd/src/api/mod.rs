@@ -62,17 +62,18 @@ pub(crate) async fn answer(server: Arc<Server>, request: Request) -> Response {
 
 async fn dispatch(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
     if request.method().as_str() == wire::UPDATES {
-        return updates::serve(server, request).await;
+        return Box::pin(updates::serve(server, request)).await;
     }
     let known = [Method::PUT, Method::GET, Method::HEAD, Method::POST, Method::DELETE];
     if !known.contains(request.method()) {
         return Err(Refusal::Method(request.method().to_string()));
     }
     let object = ObjectRequest::read(server, &request)?;
+    // Boxed, or a read would carry around, and have copied, the room that the state of a write needs.
     match *request.method() {
-        Method::PUT => put::put(server, object, request).await,
-        Method::POST => post::post(server, object, request).await,
-        Method::DELETE => delete::delete(server, object, request).await,
+        Method::PUT => Box::pin(put::put(server, object, request)).await,
+        Method::POST => Box::pin(post::post(server, object, request)).await,
+        Method::DELETE => Box::pin(delete::delete(server, object, request)).await,
         _ => get::get(server, object, request).await,
     }
 }

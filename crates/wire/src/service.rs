@@ -1,0 +1,66 @@
+//! What every daemon is.
+
+use crate::{Request, Response};
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower::ServiceExt;
+
+/// A response, later. The error is one that never happens.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+/// A request in, a response out, never an error. Clones are the same service, and cost no memory.
+#[derive(Clone)]
+pub struct Service(Arc<dyn Fn(Request) -> Answer + Send + Sync>);
+
+impl Service {
+    /// Of any tower service, which is cloned for each request.
+    pub fn new<S>(service: S) -> Self
+    where
+        S: tower::Service<Request, Response = Response, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        Service(Arc::new(move |request| Box::pin(service.clone().oneshot(request))))
+    }
+
+    /// Begins to answer a request.
+    pub fn answer(&self, request: Request) -> Answer {
+        (self.0)(request)
+    }
+}
+
+/// Makes a [`Service`] of an async function over shared state.
+pub fn service_fn<S, F, Fut>(state: S, handler: F) -> Service
+where
+    S: Clone + Send + Sync + 'static,
+    F: Fn(S, Request) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Response> + Send + 'static,
+{
+    Service(Arc::new(move |request| {
+        let answer = handler(state.clone(), request);
+        Box::pin(async move { Ok(answer.await) })
+    }))
+}
+
+impl tower::Service<Request> for Service {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Answer {
+        self.answer(request)
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}
