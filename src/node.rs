@@ -301,8 +301,7 @@ fn beside_metrics(service: Service) -> Service {
     let metrics = Service::new(axum::Router::new().route(METRICS, routing::get(render)));
     wire::service_fn((service, metrics), |(service, metrics), request| async move {
         let asked = if request.uri().path() == METRICS { metrics } else { service };
-        let Ok(response) = asked.answer(request).await;
-        response
+        asked.answer(request).await
     })
 }
 

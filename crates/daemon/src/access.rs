@@ -71,7 +71,7 @@ impl Observed {
                 let line = Line::of(meters, &request, trans_id.clone());
                 let span = tracing::info_span!("request", server, trans_id = %trans_id.0);
                 async move {
-                    let Ok(mut response) = inner.answer(request).await;
+                    let mut response = inner.answer(request).await;
                     if let Ok(id) = HeaderValue::from_str(&trans_id.0) {
                         response.headers_mut().insert(headers::X_TRANS_ID, id.clone());
                         response.headers_mut().insert(headers::X_OPENSTACK_REQUEST_ID, id);

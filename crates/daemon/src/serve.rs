@@ -4,6 +4,7 @@ use crate::patience::Patient;
 use crate::running::Shutdown;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -91,7 +92,8 @@ async fn accept(
 async fn converse(stream: TcpStream, service: Service, options: ServeOptions, shutdown: Shutdown) {
     let _ = stream.set_nodelay(true);
     let hyper_service = hyper::service::service_fn(move |request: http::Request<_>| {
-        service.answer(request.map(Body::new))
+        let answer = service.answer(request.map(Body::new));
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

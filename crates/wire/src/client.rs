@@ -151,10 +151,7 @@ impl NodeClient {
     ) -> Result<Response, CallError> {
         let answer = async {
             match self.local(to) {
-                Some(service) => {
-                    let Ok(response) = service.answer(request).await;
-                    Ok(response)
-                }
+                Some(service) => Ok(service.answer(request).await),
                 None => self.call_remote(to, request).await,
             }
         };

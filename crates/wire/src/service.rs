@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::ServiceExt;
 
-/// A response, later. The error is one that never happens.
-pub type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+/// A response, later.
+pub type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// A request in, a response out, never an error. Clones are the same service, and cost no memory.
 #[derive(Clone)]
@@ -23,7 +23,13 @@ impl Service {
         S: Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        Service(Arc::new(move |request| Box::pin(service.clone().oneshot(request))))
+        Service(Arc::new(move |request| {
+            let answer = service.clone().oneshot(request);
+            Box::pin(async move {
+                let Ok(response) = answer.await;
+                response
+            })
+        }))
     }
 
     /// Begins to answer a request.
@@ -39,23 +45,21 @@ where
     F: Fn(S, Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Response> + Send + 'static,
 {
-    Service(Arc::new(move |request| {
-        let answer = handler(state.clone(), request);
-        Box::pin(async move { Ok(answer.await) })
-    }))
+    Service(Arc::new(move |request| Box::pin(handler(state.clone(), request))))
 }
 
 impl tower::Service<Request> for Service {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Answer {
-        self.answer(request)
+    fn call(&mut self, request: Request) -> Self::Future {
+        let answer = self.answer(request);
+        Box::pin(async move { Ok(answer.await) })
     }
 }
 

@@ -69,12 +69,12 @@ async fn dispatch(server: &Arc<Server>, request: Request) -> Result<Response, Re
         return Err(Refusal::Method(request.method().to_string()));
     }
     let object = ObjectRequest::read(server, &request)?;
-    // Boxed, or a read would carry around, and have copied, the room that the state of a write needs.
+    // Boxed, or every request would carry around, and have copied, the room that the longest of them needs.
     match *request.method() {
         Method::PUT => Box::pin(put::put(server, object, request)).await,
         Method::POST => Box::pin(post::post(server, object, request)).await,
         Method::DELETE => Box::pin(delete::delete(server, object, request)).await,
-        _ => get::get(server, object, request).await,
+        _ => Box::pin(get::get(server, object, request)).await,
     }
 }
 

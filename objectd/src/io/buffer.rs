@@ -11,14 +11,12 @@ struct Block([u8; BLOCK]);
 
 const ZERO: Block = Block([0; BLOCK]);
 
-/// Buffers that are more than half of this long have memory for all of it, which is used again.
-const LARGE: usize = (1 << 20) / BLOCK;
-/// How much of such memory is kept while nobody uses it.
-const SPARE_MAX: usize = 16;
+/// Memory is used again in these lengths, and of each at most so many pieces are kept while nobody uses them.
+/// Of fresh memory each page would cost a fault and be zeroed by the kernel, which takes longer than to copy into
+/// it; and of any memory, to be found where it is aligned.
+const KEPT: [(usize, usize); 2] = [(4, 128), ((1 << 20) / BLOCK, 32)];
 
-/// Memory of large buffers that were dropped. Of fresh memory each page would cost a fault and be zeroed by the
-/// kernel, which takes longer than to copy into it.
-static SPARE: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
+static SPARE: [Mutex<Vec<Vec<Block>>>; KEPT.len()] = [const { Mutex::new(Vec::new()) }; KEPT.len()];
 
 /// A run of whole blocks in memory, aligned to [`BLOCK`].
 #[derive(Default)]
@@ -39,9 +37,15 @@ impl BlockBuf {
     /// What is to be overwritten: its content is that of any buffer before it.
     pub fn unfilled(blocks: u32) -> Self {
         let blocks = blocks as usize;
-        let spare = is_large(blocks).then(|| spare().pop()).flatten();
-        let memory =
-            spare.unwrap_or_else(|| vec![ZERO; if is_large(blocks) { LARGE } else { blocks }]);
+        // At most twice what is needed: a buffer may wait long for a slow reader.
+        let kind = KEPT.iter().position(|(len, _)| (len.div_ceil(2)..=*len).contains(&blocks));
+        let memory = match kind {
+            None => vec![ZERO; blocks],
+            Some(kind) => {
+                let spare = spare(kind).pop();
+                spare.unwrap_or_else(|| vec![ZERO; KEPT[kind].0])
+            }
+        };
         BlockBuf { memory, blocks }
     }
 
@@ -73,21 +77,16 @@ impl BlockBuf {
     }
 }
 
-fn is_large(blocks: usize) -> bool {
-    (LARGE / 2 + 1..=LARGE).contains(&blocks)
-}
-
-fn spare() -> MutexGuard<'static, Vec<Vec<Block>>> {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+fn spare(kind: usize) -> MutexGuard<'static, Vec<Vec<Block>>> {
+    SPARE[kind].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for BlockBuf {
     fn drop(&mut self) {
-        if self.memory.len() != LARGE {
-            return;
-        }
-        let mut spare = spare();
-        if spare.len() < SPARE_MAX {
+        let kind = KEPT.iter().position(|(len, _)| *len == self.memory.len());
+        let Some(kind) = kind else { return };
+        let mut spare = spare(kind);
+        if spare.len() < KEPT[kind].1 {
             spare.push(std::mem::take(&mut self.memory));
         }
     }
@@ -137,17 +136,20 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_not_seen() {
-        let mut buf = BlockBuf::unfilled(LARGE as u32);
-        buf.as_mut().fill(7);
-        drop(buf);
-        for blocks in [LARGE / 2, LARGE / 2 + 1, LARGE, LARGE + 1] {
-            assert!(BlockBuf::zeroed(blocks as u32).as_ref().iter().all(|byte| *byte == 0));
+        for (len, _) in KEPT {
+            let mut buf = BlockBuf::unfilled(len as u32);
+            buf.as_mut().fill(7);
+            drop(buf);
+            for blocks in [1, len / 2, len, len + 1] {
+                let zeroed = BlockBuf::zeroed(blocks as u32);
+                assert!(zeroed.as_ref().iter().all(|byte| *byte == 0), "{blocks} of {len}");
+            }
+            let bytes = len * BLOCK - 2 * BLOCK - 1;
+            let mut buf = BlockBuf::from_bytes(&vec![1; bytes]);
+            buf.resize(len as u32);
+            assert!(buf.as_ref()[..bytes].iter().all(|byte| *byte == 1));
+            assert!(buf.as_ref()[bytes..].iter().all(|byte| *byte == 0));
         }
-        let mut buf = BlockBuf::from_bytes(&[1; 700_001]);
-        assert_eq!(buf.blocks(), 171);
-        buf.resize(256);
-        assert!(buf.as_ref()[..700_001].iter().all(|byte| *byte == 1));
-        assert!(buf.as_ref()[700_001..].iter().all(|byte| *byte == 0));
     }
 
     #[test]
