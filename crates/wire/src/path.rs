@@ -1,6 +1,7 @@
 //! Paths of the backend API: `/<device>/<partition>[/<account>[/<container>[/<object>]]]`.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::borrow::Cow;
 use types::{AccountName, ContainerName, NameError, ObjectName, Partition};
 
 /// What Python's `urllib.parse.quote` leaves as it is, slash included.
@@ -57,9 +58,9 @@ impl BackendPath {
     /// Parses the percent-encoded path of a request.
     pub fn decode(path: &str) -> Result<Self, PathError> {
         let mut parts = path.strip_prefix('/').ok_or(PathError::Shape)?.splitn(5, '/');
-        let mut next = || parts.next().map(|part| percent_decode_str(part).collect::<Vec<u8>>());
+        let mut next = || parts.next().map(|part| Cow::<[u8]>::from(percent_decode_str(part)));
         let device = next()
-            .and_then(|device| String::from_utf8(device).ok())
+            .and_then(|device| String::from_utf8(device.into_owned()).ok())
             .filter(|device| !device.is_empty() && !device.contains(['/', '\0']))
             .ok_or(PathError::Shape)?;
         let partition = next()
