@@ -13,6 +13,8 @@ cargo fmt --all --check
 say "lints of all crates"
 cargo clippy --release --workspace --all-targets -- -D warnings
 say "building and running the tests of all crates"
+# Alone, the tests of a crate run fewer, so that they are run often.
+export APUS_CRASH_HISTORIES="${APUS_CRASH_HISTORIES:-10000}"
 cargo nextest run --release --workspace
 
 # nextest does not run the examples in documentation. Looking for them costs less than an empty run.

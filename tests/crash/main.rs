@@ -16,7 +16,7 @@ const SETTLE: Duration = Duration::from_secs(60);
 fn rounds() -> Result<u32> {
     match std::env::var("TEST_CRASH_ROUNDS") {
         Ok(rounds) => Ok(rounds.parse()?),
-        Err(_) => Ok(5),
+        Err(_) => Ok(20),
     }
 }
 

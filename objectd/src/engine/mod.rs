@@ -116,6 +116,18 @@ struct Inner {
     maintaining: Mutex<maintain::Rounds>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Whoever did not close the engine must still not leave a thread behind that works on what is going away.
+        let (nobody, _) = mpsc::channel(1);
+        self.commits = nobody;
+        let thread = self.commit_thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
 /// What the commit thread tells everybody.
 #[derive(Default)]
 struct Shared {

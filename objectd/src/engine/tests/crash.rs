@@ -5,7 +5,7 @@ use super::*;
 use std::path::PathBuf;
 
 const OBJECTS: u64 = 12;
-const LIVES: u64 = 3;
+const LIVES: u64 = 2;
 
 /// A linear congruential generator: equal seeds give equal histories.
 struct Random(u64);
@@ -99,7 +99,7 @@ impl History {
                     (number, raw, size, done)
                 }));
             }
-            match self.random.below(6) {
+            match self.random.below(12) {
                 0 => blocking(engine, |engine| drop(engine.checkpoint())).await,
                 1 | 2 => blocking(engine, |engine| drop(engine.maintain())).await,
                 _ => {}
@@ -132,7 +132,7 @@ impl History {
             let engine = self.open(&disk, &index);
             self.check(&engine).await;
             engine.0.index.keep_copies(self.dir.join(format!("copy-{life}")));
-            disk.fail_after(self.random.below(240));
+            disk.fail_after(self.random.below(160));
             self.live(&engine).await;
             assert!(delete(&engine, 0, 1).await.is_err(), "a failed device takes nothing");
             let copy = engine.0.index.last_copy();
@@ -178,12 +178,18 @@ async fn histories(first: u64, of: u64) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crashes_lose_nothing_that_was_acknowledged_1() {
-    histories(0, 2).await;
+macro_rules! shares {
+    ($($name:ident: $share:expr),*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            histories($share, 4).await;
+        }
+    )*};
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crashes_lose_nothing_that_was_acknowledged_2() {
-    histories(1, 2).await;
-}
+shares!(
+    crashes_lose_nothing_that_was_acknowledged_1: 0,
+    crashes_lose_nothing_that_was_acknowledged_2: 1,
+    crashes_lose_nothing_that_was_acknowledged_3: 2,
+    crashes_lose_nothing_that_was_acknowledged_4: 3
+);
