@@ -3,11 +3,10 @@
 use super::segments::{Purpose, Segments, blocks_of};
 use super::{Engine, EngineError};
 use crate::format::{CHUNK, Extent, INLINE_MAX};
-use crate::io::{BLOCK, BlockBuf, FileId, IoFuture, WriteMode};
+use crate::io::{BLOCK, BlockBuf, FileId, WriteMode};
 use std::collections::VecDeque;
-use std::future::{poll_fn, ready};
 use std::sync::Arc;
-use std::task::Poll;
+use tokio::task::JoinHandle;
 
 /// Most bytes of one write of bulk data: sixteen chunks.
 const PIECE: usize = 16 * CHUNK;
@@ -93,7 +92,7 @@ struct Bulk {
     reservation: Reservation,
     extents: Vec<Extent>,
     files: Vec<FileId>,
-    writes: VecDeque<IoFuture<BlockBuf>>,
+    writes: VecDeque<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Engine {
@@ -154,12 +153,9 @@ impl BodyWriter {
         if !bulk.files.contains(&file) {
             bulk.files.push(file);
         }
-        let mut write = self.engine.0.io.write(file, extent.block, buf, WriteMode::Volatile);
-        // Sets it off; what it gives is looked at when its turn comes.
-        match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
-            Poll::Ready(written) => bulk.writes.push_back(Box::pin(ready(written))),
-            Poll::Pending => bulk.writes.push_back(write),
-        }
+        let write = self.engine.1.write(file, extent.block, buf, WriteMode::Volatile);
+        // A task of its own: whoever has a place at the disk must go on, however slowly this body's client sends.
+        bulk.writes.push_back(tokio::spawn(async move { write.await.map(drop) }));
         while bulk.writes.len() > IN_FLIGHT {
             bulk.wait_for_oldest(&self.engine).await?;
         }
@@ -188,7 +184,7 @@ impl BodyWriter {
                 bulk.wait_for_oldest(&self.engine).await?;
             }
             for file in &bulk.files {
-                let flushed = self.engine.0.io.flush(*file).await;
+                let flushed = self.engine.1.flush(*file).await;
                 flushed.map_err(|error| self.engine.poison("flush of bulk data", &error))?;
             }
         }
@@ -253,14 +249,15 @@ impl Bulk {
         // Awaited in place: whoever drops this future must still find the write that is in flight.
         let written = write.await;
         self.writes.pop_front();
-        written.map(drop).map_err(|error| engine.poison("write of bulk data", &error))
+        let written = written.map_err(|_| EngineError::Stopping)?;
+        written.map_err(|error| engine.poison("write of bulk data", &error))
     }
 }
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        // Blocks under a write in flight must not be given to somebody else before it has ended; until then
-        // the reservation waits.
+        // Blocks under a write in flight must not be given to somebody else before it has ended. The tasks end by
+        // themselves; until then the reservation waits with them.
         let Some(Bulk { reservation, writes, .. }) = self.bulk.take() else { return };
         if writes.is_empty() {
             return;

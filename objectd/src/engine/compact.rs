@@ -57,7 +57,7 @@ impl Engine {
         reclaim_before: u64,
         waterline: u64,
     ) -> Result<Moved, EngineError> {
-        let Inner { segments, index, io, .. } = &*self.0;
+        let (Inner { segments, index, .. }, io) = (&*self.0, &self.1);
         let file = segments.file(victim.id).ok_or(FormatError::Misplaced)?;
         let listing = block_on(FrameReader::new(io, victim, file, 1).listing());
         let mut alive: Vec<Listed> = Vec::new();
@@ -263,7 +263,7 @@ impl Engine {
             for first in (0..extent.blocks).step_by(piece as usize) {
                 let blocks = piece.min(extent.blocks - first);
                 let left = record.head.data_len.saturating_sub(position) as usize;
-                let read = self.0.io.read(file, extent.block + first, blocks).await;
+                let read = self.1.read(file, extent.block + first, blocks).await;
                 let read = read.map_err(EngineError::Read)?;
                 let data = &read.as_ref()[..left.min(blocks as usize * BLOCK)];
                 check(record, position, data)?;
@@ -271,7 +271,7 @@ impl Engine {
                     segments.reserve(blocks_of(data.len()), Purpose::Compaction).await?;
                 reservation.push(new);
                 let buf = BlockBuf::from_bytes(data);
-                let written = self.0.io.write(to, new.block, buf, WriteMode::Volatile).await;
+                let written = self.1.write(to, new.block, buf, WriteMode::Volatile).await;
                 written.map_err(|error| self.poison("write of bulk data", &error))?;
                 append(&mut extents, new);
                 if !files.contains(&to) {
@@ -281,7 +281,7 @@ impl Engine {
             }
         }
         for file in files {
-            let flushed = self.0.io.flush(file).await;
+            let flushed = self.1.flush(file).await;
             flushed.map_err(|error| self.poison("flush of bulk data", &error))?;
         }
         Ok((extents, reservation))

@@ -5,6 +5,7 @@ use super::compact::Moved;
 use super::segments::Use;
 use super::{Engine, EngineError};
 use crate::format::SegmentClass;
+use crate::io::Class;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -77,7 +78,9 @@ impl Engine {
             rounds.victims += 1;
             let reclaim_before = now_micros.saturating_sub(reclaim_micros) / 10;
             let waterline = situation.waterline(victim.header.id);
-            let Moved { bytes, retired } = match self.empty(victim, reclaim_before, waterline) {
+            let compactor = self.share(Class::Compaction);
+            let Moved { bytes, retired } = match compactor.empty(victim, reclaim_before, waterline)
+            {
                 // Another may need less room, or none at all.
                 Err(EngineError::Full) => {
                     skipped.push(victim.header.id);

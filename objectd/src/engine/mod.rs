@@ -34,7 +34,7 @@ pub use read::{ChunkStream, OpenRecord};
 
 use crate::format::{FormatError, Metadata, RecordKind, RecordParts};
 use crate::index::{Index, IndexError, Peek, Quarantined, UpdateToken};
-use crate::io::BlockIo;
+use crate::io::{BlockIo, Class, FairIo};
 use crate::state::{Fragment, ObjectState};
 use commit::{CommitRequest, Committed, Job};
 use daemon::SharedClock;
@@ -99,12 +99,12 @@ pub struct Change<'a> {
     pub update: Option<&'a ObjectUpdate>,
 }
 
-/// A device's engine. Clones are the same engine.
+/// A device's engine, and the share of the disk by which this handle uses it. Clones are the same engine.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Inner>, Arc<dyn BlockIo>);
 
 struct Inner {
-    io: Arc<dyn BlockIo>,
+    disk: FairIo,
     index: Arc<Index>,
     segments: Arc<Segments>,
     commits: mpsc::Sender<Job>,
@@ -142,6 +142,11 @@ struct Shared {
 }
 
 impl Engine {
+    /// The same engine, whose disk is used as by others of a class: clients come first.
+    pub fn share(&self, class: Class) -> Engine {
+        Engine(Arc::clone(&self.0), self.0.disk.share(class))
+    }
+
     /// What is known of an object.
     pub async fn state(&self, hash: ObjectHash) -> Result<ObjectState, EngineError> {
         match self.0.index.peek(&hash)? {
@@ -206,7 +211,7 @@ impl Engine {
 
     /// Which disk interface serves the device.
     pub fn io_kind(&self) -> &'static str {
-        self.0.io.kind()
+        self.1.kind()
     }
 
     /// Listing updates behind `after` that no container server has taken yet, oldest first.

@@ -6,7 +6,7 @@ use super::segments::{Found, Segments};
 use super::{Engine, Inner, Shared, rebuild, recover};
 use crate::format::Superblock;
 use crate::index::{Index, IndexBudget, IndexError};
-use crate::io::{BLOCK, BlockBuf, BlockIo, WriteMode};
+use crate::io::{BLOCK, BlockBuf, BlockIo, Class, FairIo, WriteMode};
 use crate::state::Rule;
 use daemon::SharedClock;
 use std::path::Path;
@@ -129,6 +129,8 @@ impl Engine {
         let found = Found::read(&io, &superblock.device_id).await?;
         let index = Arc::new(Index::open(index_dir, budget)?);
         let shared = Arc::new(Shared::default());
+        let disk = FairIo::new(io);
+        let io = disk.share(Class::Client);
         let segments = Arc::new(Segments::new(
             Arc::clone(&io),
             superblock.device_id,
@@ -170,8 +172,8 @@ impl Engine {
         };
         let thread = std::thread::Builder::new().name("disk-commit".to_owned());
         let thread = thread.spawn(move || committer.run()).map_err(OpenError::Thread)?;
-        Ok(Engine(Arc::new(Inner {
-            io,
+        let inner = Inner {
+            disk,
             index,
             segments,
             commits,
@@ -180,7 +182,8 @@ impl Engine {
             reclaim_age: options.reclaim_age,
             commit_thread: Mutex::new(Some(thread)),
             maintaining: Mutex::default(),
-        })))
+        };
+        Ok(Engine(Arc::new(inner), io))
     }
 }
 

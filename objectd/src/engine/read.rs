@@ -90,7 +90,7 @@ impl Engine {
         let within = at.offset as usize % BLOCK;
         let blocks = blocks_of(within + length as usize);
         let first = (at.offset as usize / BLOCK) as u32;
-        let buf = self.0.io.read(file, first, blocks).await.map_err(EngineError::Read)?;
+        let buf = self.1.read(file, first, blocks).await.map_err(EngineError::Read)?;
         let bytes = Bytes::from_owner(buf).slice(within..within + length as usize);
         let record = Record::decode_head(&bytes)?;
         if record.head.hash != hash || record.head.lsn != at.lsn {
@@ -235,7 +235,7 @@ impl ChunkStream {
                 let mut pins = self.record.pins.iter();
                 let pin = pins.find(|pin| pin.segment() == within.segment);
                 let file = pin.ok_or(FormatError::Misplaced)?.file();
-                let read = self.engine.0.io.read(file, within.block, within.blocks).await;
+                let read = self.engine.1.read(file, within.block, within.blocks).await;
                 let read = read.map_err(EngineError::Read)?;
                 out = Some(match out {
                     None => read,

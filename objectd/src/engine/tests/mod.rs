@@ -1,6 +1,7 @@
 //! The engine against disks that fail.
 
 mod crash;
+mod failure;
 mod space;
 
 use super::*;
