@@ -326,27 +326,25 @@ impl SimFile {
     }
 }
 
-/// Blocks by number; what is absent is zeros.
+/// Blocks of [`BLOCK`] bytes by number; what is absent is zeros.
 #[derive(Clone, Default)]
-struct Content(BTreeMap<u32, Arc<[u8; BLOCK]>>);
+struct Content(BTreeMap<u32, Arc<[u8]>>);
 
 impl Content {
     /// Reads whole blocks from block `at` on into zeros.
     fn read(&self, at: u32, into: &mut [u8]) {
         let end = at.saturating_add((into.len() / BLOCK) as u32);
         for (block, bytes) in self.0.range(at..end) {
-            into[(block - at) as usize * BLOCK..][..BLOCK].copy_from_slice(bytes.as_slice());
+            into[(block - at) as usize * BLOCK..][..BLOCK].copy_from_slice(bytes);
         }
     }
 
     fn put(&mut self, block: u32, bytes: &[u8], sectors: Sectors) {
-        if sectors == Sectors::MAX
-            && let Ok(bytes) = <&[u8; BLOCK]>::try_from(bytes)
-        {
-            if bytes == &ZEROS {
+        if sectors == Sectors::MAX {
+            if bytes == ZEROS {
                 self.0.remove(&block);
             } else {
-                self.0.insert(block, Arc::new(*bytes));
+                self.0.insert(block, Arc::from(bytes));
             }
             return;
         }
@@ -364,7 +362,7 @@ impl Content {
             (0, _) => {}
             (Sectors::MAX, Some(bytes)) => drop(self.0.insert(block, Arc::clone(bytes))),
             (Sectors::MAX, None) => drop(self.0.remove(&block)),
-            _ => self.put(block, found.map_or(&ZEROS, |bytes| bytes.as_slice()), sectors),
+            _ => self.put(block, found.map_or(&ZEROS, |bytes| &bytes[..]), sectors),
         }
     }
 
@@ -378,8 +376,8 @@ impl Content {
         }
     }
 
-    fn block(&mut self, block: u32) -> &mut [u8; BLOCK] {
-        Arc::make_mut(self.0.entry(block).or_insert_with(|| Arc::new(ZEROS)))
+    fn block(&mut self, block: u32) -> &mut [u8] {
+        Arc::make_mut(self.0.entry(block).or_insert_with(|| Arc::from(ZEROS)))
     }
 }
 
