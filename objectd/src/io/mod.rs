@@ -8,6 +8,8 @@
 //! - [`ThreadIo`]: `pread`/`pwritev2` on a bounded pool of threads, where io_uring is refused
 //! - [`SimIo`]: memory that forgets, tears and reorders what was not flushed, and fails on the n-th call
 //!
+//! A [`FairIo`] before any of them shares it among clients and background work, and conforms too.
+//!
 //! An error from a write or a flush leaves the file's content unknown. Whoever gets one must stop writing
 //! to the device; nothing here retries.
 
