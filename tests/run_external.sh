@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Tests by programs from outside, as far as they fit into every run: a sample of /usr/share through the swift
-# client, with the process killed meanwhile. `tests/usr_share.py --help` tells how to run all of it.
+# Tests by programs from outside, as far as they fit into every run: the rule of versions beside Swift's own, and a
+# sample of /usr/share through the swift client, with the process killed meanwhile. Their `--help` tells how to run more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:$HOME/.cargo/bin"
 
 cargo build --release --workspace
+cargo build --release --package objectd --example ondisk_twin
+python3 tests/ondisk_twin.py
 python3 tests/usr_share.py --sample 3000 --kills 3 "$@"

@@ -19,7 +19,7 @@ pub mod state;
 
 use api::{Server, answer};
 use daemon::{DataLock, Env, LockError, Observed, Running, SharedClock};
-use engine::{Engine, EngineError, EngineOptions, Identity, Maintenance, OpenError};
+use engine::{Engine, EngineError, EngineOptions, Identity, Maintenance, OpenError, RecordCache};
 use format::Superblock;
 use index::IndexBudget;
 use io::{BLOCK, IoChoice};
@@ -62,6 +62,8 @@ pub struct Config {
     pub compaction_ms: u64,
     /// Cache of all devices' indexes together.
     pub index_cache_mib: usize,
+    /// Cache of small objects that are read often, of all devices together; 0 for none.
+    pub object_cache_mib: usize,
     /// Write buffer of each device's index.
     pub index_buffer_mib: usize,
     /// Memory that bodies of large objects may take while they arrive; over it PUTs are answered 503.
@@ -88,6 +90,7 @@ impl Default for Config {
             reclaim_age: 7 * 24 * 3600,
             compaction_ms: 1000,
             index_cache_mib: 64,
+            object_cache_mib: 64,
             index_buffer_mib: 8,
             body_memory_mib: 1024,
             checkpoint_ms: 60_000,
@@ -138,11 +141,14 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
     }
     let cache = config.index_cache_mib << 20;
     let budget = IndexBudget::new(cache, config.index_buffer_mib << 20);
+    let records =
+        (config.object_cache_mib > 0).then(|| RecordCache::new(config.object_cache_mib << 20));
     let opening = config.devices.iter().map(|device| {
         let (config, device) = (config.clone(), device.clone());
-        let (budget, clock) = (budget.clone(), env.clock.clone());
+        let (budget, records, clock) = (budget.clone(), records.clone(), env.clock.clone());
         tokio::task::spawn_blocking(move || {
-            open(&config, &device, &budget, clock).map(|(engine, lock)| (device, engine, lock))
+            open(&config, &device, &budget, records.as_ref(), clock)
+                .map(|(engine, lock)| (device, engine, lock))
         })
     });
     let mut devices = HashMap::new();
@@ -200,6 +206,7 @@ fn open(
     config: &Config,
     device: &str,
     budget: &IndexBudget,
+    cache: Option<&RecordCache>,
     clock: SharedClock,
 ) -> Result<(Engine, DataLock), StartError> {
     let dir = config.devices_dir.join(device).join("pack");
@@ -219,6 +226,7 @@ fn open(
         capacity_bytes: config.capacity_mib << 20,
         reclaim_age: config.reclaim_age,
         rule: Rule::Replicated,
+        cache: cache.cloned(),
     };
     let engine = Engine::open(disk, &dir.join("index"), budget, &identity, &options, clock);
     let engine = engine.map_err(|source| StartError::Open { device: named(), dir, source })?;

@@ -15,6 +15,7 @@
 
 mod apply;
 mod body;
+mod cache;
 mod commit;
 mod compact;
 mod frames;
@@ -28,6 +29,7 @@ mod segments;
 mod tests;
 
 pub use body::{BodyWriter, StoredBody};
+pub use cache::RecordCache;
 pub use maintain::Maintenance;
 pub use open::{EngineOptions, Identity, OpenError};
 pub use read::{ChunkStream, OpenRecord};
@@ -101,12 +103,13 @@ pub struct Change<'a> {
 
 /// A device's engine, and the share of the disk by which this handle uses it. Clones are the same engine.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>, Arc<dyn BlockIo>);
+pub struct Engine(Arc<Inner>, Arc<dyn BlockIo>, Option<RecordCache>);
 
 struct Inner {
     disk: FairIo,
     index: Arc<Index>,
     segments: Arc<Segments>,
+    device_id: [u8; 16],
     commits: mpsc::Sender<Job>,
     shared: Arc<Shared>,
     clock: SharedClock,
@@ -142,9 +145,11 @@ struct Shared {
 }
 
 impl Engine {
-    /// The same engine, whose disk is used as by others of a class: clients come first.
+    /// The same engine, whose disk is used as by others of a class: clients come first. Who is no client means the
+    /// disk itself, and neither uses nor fills what is kept in memory of it.
     pub fn share(&self, class: Class) -> Engine {
-        Engine(Arc::clone(&self.0), self.0.disk.share(class))
+        let cache = self.2.clone().filter(|_| class == Class::Client);
+        Engine(Arc::clone(&self.0), self.0.disk.share(class), cache)
     }
 
     /// What is known of an object.

@@ -3,7 +3,7 @@
 use super::apply::Applier;
 use super::commit::{Committer, QUEUE};
 use super::segments::{Found, Segments};
-use super::{Engine, Inner, Shared, rebuild, recover};
+use super::{Engine, Inner, RecordCache, Shared, rebuild, recover};
 use crate::format::Superblock;
 use crate::index::{Index, IndexBudget, IndexError};
 use crate::io::{BLOCK, BlockBuf, BlockIo, Class, FairIo, WriteMode};
@@ -31,7 +31,7 @@ pub struct Identity {
 }
 
 /// Sizes of a device.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EngineOptions {
     /// Blocks of each segment.
     pub segment_blocks: u32,
@@ -43,6 +43,8 @@ pub struct EngineOptions {
     pub reclaim_age: u64,
     /// How the policy keeps its objects.
     pub rule: Rule,
+    /// Keeps records that clients read often.
+    pub cache: Option<RecordCache>,
 }
 
 impl Default for EngineOptions {
@@ -53,6 +55,7 @@ impl Default for EngineOptions {
             capacity_bytes: 0,
             reclaim_age: 7 * 24 * 3600,
             rule: Rule::Replicated,
+            cache: None,
         }
     }
 }
@@ -174,6 +177,7 @@ impl Engine {
         let thread = thread.spawn(move || committer.run()).map_err(OpenError::Thread)?;
         let inner = Inner {
             disk,
+            device_id: superblock.device_id,
             index,
             segments,
             commits,
@@ -183,7 +187,7 @@ impl Engine {
             commit_thread: Mutex::new(Some(thread)),
             maintaining: Mutex::default(),
         };
-        Ok(Engine(Arc::new(inner), io))
+        Ok(Engine(Arc::new(inner), io, options.cache.clone()))
     }
 }
 

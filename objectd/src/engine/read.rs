@@ -37,7 +37,14 @@ impl Engine {
         hash: ObjectHash,
         version: &Version,
     ) -> Result<OpenRecord, EngineError> {
-        self.open_bytes(hash, version, |at| at.len).await
+        if let Some(record) = self.cached(&hash, version) {
+            return Ok(record);
+        }
+        let record = self.open_bytes(hash, version, |at| at.len).await?;
+        if let Some(cache) = &self.2 {
+            cache.put(&self.0.device_id, &record);
+        }
+        Ok(record)
     }
 
     /// The same without inline data, for whoever wants no data.
@@ -46,7 +53,15 @@ impl Engine {
         hash: ObjectHash,
         version: &Version,
     ) -> Result<OpenRecord, EngineError> {
-        self.open_bytes(hash, version, |at| at.head_len).await
+        match self.cached(&hash, version) {
+            Some(record) => Ok(record),
+            None => self.open_bytes(hash, version, |at| at.head_len).await,
+        }
+    }
+
+    fn cached(&self, hash: &ObjectHash, version: &Version) -> Option<OpenRecord> {
+        let found = self.2.as_ref()?.get(&self.0.device_id, &version.location);
+        found.filter(|record| record.record.head.hash == *hash)
     }
 
     async fn open_bytes(
@@ -109,6 +124,9 @@ impl Engine {
         if matches!(error, EngineError::Damaged(_)) {
             // When too much waits already, the next reader will notice again.
             let _ = self.0.commits.try_send(Job::Quarantine(hash, version.location));
+            if let Some(cache) = &self.2 {
+                cache.forget(&self.0.device_id, &version.location);
+            }
         }
     }
 
@@ -128,6 +146,15 @@ impl OpenRecord {
     /// The version that it is the record of, with where it stands now.
     pub fn version(&self) -> &Version {
         &self.version
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same record in other memory.
+    pub(super) fn with_bytes(&self, bytes: Bytes) -> Self {
+        OpenRecord { bytes, ..self.clone() }
     }
 
     pub(super) fn inline(&self) -> Bytes {

@@ -2,7 +2,7 @@
 //! reading every frame. A footer only saves time: where it is missing or damaged the frames are read.
 
 use super::bytes::{FormatError, Reader, Writer};
-use super::record::{Extent, RecordHead, RecordKind};
+use super::record::{Extent, RecordHead, RecordKind, content_type_at};
 use crate::io::BLOCK;
 use crate::state::{BulkShare, Fragment, Location, Version};
 use types::{ObjectHash, Timestamp};
@@ -217,8 +217,7 @@ fn decode_entry(fields: &mut Reader<'_>, segment: u32) -> Result<FooterEntry, Fo
         bulk.push(BulkShare { segment: fields.u32()?, blocks: fields.u32()? });
     }
     let fragment = (flags & 2 != 0).then_some(Fragment { index, durable: flags & 4 != 0 });
-    let content_type_timestamp =
-        (content_type_raw != 0).then(|| Timestamp::from_raw(content_type_raw));
+    let content_type_timestamp = content_type_at(content_type_raw, timestamp);
     let version = Version {
         kind,
         timestamp,

@@ -21,7 +21,9 @@ pub use frame::{
     frame_records, seal_frame,
 };
 pub use metadata::Metadata;
-pub use record::{CHUNK, Extent, INLINE_MAX, Record, RecordHead, RecordKind, RecordParts, seal};
+pub use record::{
+    CHUNK, Extent, INLINE_MAX, Record, RecordHead, RecordKind, RecordParts, content_type_at, seal,
+};
 pub use segment::{SegmentClass, SegmentHeader};
 pub use superblock::Superblock;
 pub use update::{decode_update, encode_update};

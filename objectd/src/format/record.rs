@@ -133,8 +133,7 @@ impl RecordHead {
             hash,
             lsn,
             timestamp,
-            content_type_timestamp: (content_type_raw != 0)
-                .then(|| Timestamp::from_raw(content_type_raw)),
+            content_type_timestamp: content_type_at(content_type_raw, timestamp),
             data_len,
             delete_at,
             fragment,
@@ -275,6 +274,16 @@ impl RecordParts<'_> {
         }
         out.put(self.inline);
         out.0
+    }
+}
+
+/// When a content type was set, from what a record keeps of it: a moment without offset, and 0 for none. One that was
+/// set at the record's own moment has its offset too (Swift: common/utils/timestamp.py, `decode_timestamps`).
+pub fn content_type_at(raw: u64, timestamp: Timestamp) -> Option<Timestamp> {
+    match raw {
+        0 => None,
+        raw if raw == timestamp.raw => Some(timestamp),
+        raw => Some(Timestamp::from_raw(raw)),
     }
 }
 

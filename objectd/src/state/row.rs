@@ -1,7 +1,7 @@
 //! An object's state as the value of an index row.
 
 use super::{BulkShare, Fragment, Location, ObjectState, Version};
-use crate::format::{FormatError, Reader, RecordKind, Writer};
+use crate::format::{FormatError, Reader, RecordKind, Writer, content_type_at};
 use types::Timestamp;
 
 const FORMAT: u8 = 2;
@@ -96,6 +96,7 @@ fn decode_version(fields: &mut Reader<'_>) -> Result<Version, FormatError> {
     };
     let mut optional = |flag| if flags & flag != 0 { fields.u64() } else { Ok(0) };
     let offset = optional(has::OFFSET)?;
+    let timestamp = Timestamp { raw, offset };
     let content_type_raw = optional(has::CONTENT_TYPE)?;
     let delete_at = optional(has::DELETE_AT)?;
     let data_len = optional(has::DATA)?;
@@ -111,9 +112,8 @@ fn decode_version(fields: &mut Reader<'_>) -> Result<Version, FormatError> {
     };
     Ok(Version {
         kind,
-        timestamp: Timestamp { raw, offset },
-        content_type_timestamp: (flags & has::CONTENT_TYPE != 0)
-            .then(|| Timestamp::from_raw(content_type_raw)),
+        timestamp,
+        content_type_timestamp: content_type_at(content_type_raw, timestamp),
         delete_at,
         data_len,
         fragment,

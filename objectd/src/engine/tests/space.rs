@@ -250,3 +250,42 @@ async fn a_device_that_is_full_takes_deletions_and_is_empty_afterwards() {
     assert!(in_use(&engine) < 6, "{} segments are still in use", in_use(&engine));
     close(engine).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_often_is_kept_in_memory_and_never_stale() {
+    use crate::io::Calls;
+    let device = Device::new();
+    let options = EngineOptions { cache: Some(RecordCache::new(1 << 20)), ..Device::options() };
+    let disk: Arc<dyn BlockIo> = Arc::new(device.disk.clone());
+    let clock = Arc::<ManualClock>::clone(&device.clock);
+    let index = Path::new("/index");
+    let opened = Engine::open(disk, index, &device.budget, &identity(), &options, clock);
+    let engine = opened.expect("opens");
+    for round in 0..3u64 {
+        let data = content(round, 4096);
+        put(&engine, 1, device.now() + round, &data).await.expect("put");
+        assert!(get(&engine, 1).await.expect("read").expect("there").1 == data);
+        let reads = device.disk.calls(Calls::Reads);
+        for _ in 0..10 {
+            assert!(get(&engine, 1).await.expect("read").expect("there").1 == data);
+        }
+        assert_eq!(device.disk.calls(Calls::Reads), reads, "from memory");
+        let auditor = engine.share(crate::io::Class::Audit);
+        assert!(get(&auditor, 1).await.expect("read").expect("there").1 == data);
+        assert_eq!(device.disk.calls(Calls::Reads), reads + 1, "an auditor means the disk");
+    }
+    // Its bound holds.
+    for number in 0..400 {
+        put(&engine, number, device.now() + 10, &content(number, 10_000)).await.expect("put");
+        get(&engine, number).await.expect("read");
+    }
+    let reads = device.disk.calls(Calls::Reads);
+    for number in 0..400 {
+        let (_, found) = get(&engine, number).await.expect("read").expect("there");
+        assert!(found == content(number, 10_000));
+    }
+    assert!(device.disk.calls(Calls::Reads) - reads > 200, "most do not fit");
+    delete(&engine, 1, device.now() + 20).await.expect("deleted");
+    assert!(get(&engine, 1).await.expect("read").is_none());
+    close(engine).await;
+}
