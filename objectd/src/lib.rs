@@ -23,6 +23,7 @@ use engine::{Engine, EngineError, EngineOptions, Identity, Maintenance, OpenErro
 use format::Superblock;
 use index::IndexBudget;
 use io::{BLOCK, IoChoice};
+use lanes::Md5Lanes;
 use serde::Deserialize;
 use state::Rule;
 use std::collections::HashMap;
@@ -129,6 +130,9 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
+    /// The system has no thread to spare for MD5.
+    #[error(transparent)]
+    Md5(#[from] lanes::StartError),
     /// A setting makes no sense.
     #[error("segment_mib must be from 4 to 4095")]
     SegmentSize,
@@ -139,6 +143,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
     if !(4..4096).contains(&config.segment_mib) {
         return Err(StartError::SegmentSize);
     }
+    let md5 = Md5Lanes::start(Md5Lanes::workers_for_cores())?;
     let cache = config.index_cache_mib << 20;
     let budget = IndexBudget::new(cache, config.index_buffer_mib << 20);
     let records =
@@ -181,6 +186,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         update_timeout: Duration::from_millis(config.container_update_timeout_ms),
         in_flight: Default::default(),
         body_memory: Semaphore::new(config.body_memory_mib as usize),
+        md5,
         env: env.clone(),
     });
     let service = wire::service_fn(server, answer);

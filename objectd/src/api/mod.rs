@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use daemon::Env;
 use error::Refusal;
 use http::{Method, StatusCode};
+use lanes::Md5Lanes;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) in_flight: InFlight,
     /// In MiB.
     pub(crate) body_memory: Semaphore,
+    /// Of bodies while they arrive. Reading computes none.
+    pub(crate) md5: Md5Lanes,
 }
 
 /// An object request whose path and common headers have been read.

@@ -5,11 +5,10 @@ use super::object::{self, CONTENT_TYPE, ETAG, NAME, Part};
 use super::updates::{self, overridden};
 use super::{ObjectRequest, Server, conditions, timestamp};
 use crate::engine::{BodyWriter, Change, EngineError};
-use crate::format::{CHUNK, INLINE_MAX, RecordKind};
-use bytes::Bytes;
+use crate::format::{INLINE_MAX, RecordKind};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
-use md5::{Digest, Md5};
+use lanes::Stopped;
 use std::sync::Arc;
 use types::{Timestamp, hex_encode};
 use wire::{Body, ObjectUpdate, Request, Response};
@@ -123,7 +122,7 @@ async fn take_body(
     mut body: Body,
     length: Option<u64>,
 ) -> Result<String, Refusal> {
-    let mut md5 = Md5::new();
+    let mut md5 = server.md5.stream();
     loop {
         let frame = match tokio::time::timeout(server.client_timeout, body.frame()).await {
             Err(_) => return Err(Refusal::Slow),
@@ -135,21 +134,14 @@ async fn take_body(
         if writer.taken() + data.len() as u64 > length.unwrap_or(server.max_file_size) {
             return Err(Refusal::TooLarge);
         }
-        take_data(writer, &mut md5, &data).await?;
+        // Computed while the engine takes the same bytes. What is long goes to threads of its own, so no long piece
+        // holds the runtime.
+        md5.update(data.clone()).await.map_err(|Stopped| EngineError::Stopping)?;
+        writer.push(&data).await?;
     }
     if length.is_some_and(|length| length != writer.taken()) {
         return Err(Refusal::Disconnected);
     }
-    Ok(hex_encode(&md5.finalize()))
-}
-
-/// MD5 in pieces of a chunk, so that one long piece does not hold the runtime for long.
-async fn take_data(writer: &mut BodyWriter, md5: &mut Md5, data: &Bytes) -> Result<(), Refusal> {
-    for piece in data.chunks(CHUNK) {
-        md5.update(piece);
-        if data.len() > CHUNK {
-            tokio::task::yield_now().await;
-        }
-    }
-    Ok(writer.push(data).await?)
+    let digest = md5.finish().await.map_err(|Stopped| EngineError::Stopping)?;
+    Ok(hex_encode(&digest))
 }
