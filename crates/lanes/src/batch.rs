@@ -34,6 +34,8 @@ pub(crate) fn run<J: Job>(
         }
         let now = kernel.at_once(lanes.len());
         step(kernel, &mut lanes[..now]);
+        // Those that had to wait are next, so that none is left to end alone.
+        lanes.rotate_left(now);
         let mut at = 0;
         while let Some(lane) = lanes.get(at) {
             if lane.taken == lane.job.blocks().len() {
