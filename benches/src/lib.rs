@@ -2,6 +2,7 @@
 //!
 //! - `cargo bench --package benches --bench engine`: the object engine alone, by disk interface
 //! - `cargo bench --package benches --bench baseline`: the object engine beside RocksDB with blob files
+//! - `cargo bench --package benches --bench md5`: MD5, by kernel and number of streams
 //!
 //! `benches/compare_objectd.py` and `benches/compare_swift.py` measure beside Python Swift on the same machine in
 //! the same run.
