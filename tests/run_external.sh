@@ -4,8 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:$HOME/.cargo/bin"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$HOME/.cache/apus/target}"
 
 cargo build --release --workspace
-cargo build --release --package objectd --example ondisk_twin
+cargo build --release --workspace --example ondisk_twin
 python3 tests/ondisk_twin.py
 python3 tests/usr_share.py --sample 3000 --kills 3 "$@"
