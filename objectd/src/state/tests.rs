@@ -1,4 +1,5 @@
 use super::*;
+use crate::format::content_type_at;
 use proptest::prelude::*;
 
 fn event(kind: RecordKind, raw: u64, content_type: Option<u64>) -> Version {
@@ -27,23 +28,32 @@ fn any_event(rule: Rule) -> impl Strategy<Value = Version> {
         Rule::Replicated => 0..6u8,
         Rule::Erasure => 0..9u8,
     };
-    (kinds, 1..12u64, 0..12u64, 1..1000u64).prop_map(move |(kind, raw, typed, lsn)| {
-        let made = match (kind, rule) {
-            (0 | 4, Rule::Replicated) => data(raw),
-            (0 | 4, Rule::Erasure) => fragment(raw, typed as u8 % 3, false),
-            (1, _) => event(RecordKind::Meta, raw, None),
-            (2, _) => event(RecordKind::Meta, raw, Some(typed.clamp(1, raw))),
-            (3, _) => event(RecordKind::Tombstone, raw, None),
-            (5, _) => event(RecordKind::Purge, raw, None),
-            (6, _) => event(RecordKind::Durable, raw, None),
-            (7, _) => Version {
-                fragment: Some(Fragment { index: typed as u8 % 3, durable: false }),
-                ..event(RecordKind::Purge, raw, None)
-            },
-            _ => fragment(raw, typed as u8 % 3, true),
-        };
-        Version { location: Location { lsn, ..made.location }, ..made }
-    })
+    (kinds, 1..12u64, 0..12u64, 1..1000u64, 0..3u64).prop_map(
+        move |(kind, raw, typed, lsn, offset)| {
+            let made = match (kind, rule) {
+                (0 | 4, Rule::Replicated) => data(raw),
+                (0 | 4, Rule::Erasure) => fragment(raw, typed as u8 % 3, false),
+                (1, _) => event(RecordKind::Meta, raw, None),
+                (2, _) => event(RecordKind::Meta, raw, Some(typed.clamp(1, raw))),
+                (3, _) => event(RecordKind::Tombstone, raw, None),
+                (5, _) => event(RecordKind::Purge, raw, None),
+                (6, _) => event(RecordKind::Durable, raw, None),
+                (7, _) => Version {
+                    fragment: Some(Fragment { index: typed as u8 % 3, durable: false }),
+                    ..event(RecordKind::Purge, raw, None)
+                },
+                _ => fragment(raw, typed as u8 % 3, true),
+            };
+            let timestamp = Timestamp { offset, ..made.timestamp };
+            let typed = made.content_type_timestamp;
+            Version {
+                timestamp,
+                content_type_timestamp: typed.and_then(|at| content_type_at(at.raw, timestamp)),
+                location: Location { lsn, ..made.location },
+                ..made
+            }
+        },
+    )
 }
 
 fn merged(events: &[Version], rule: Rule) -> ObjectState {
@@ -82,6 +92,16 @@ fn the_newer_content_type_survives_a_newer_post_without_one() {
     assert_eq!(state.timestamp().map(|ts| ts.raw), Some(4));
     let state = merge(&state, data(9), Rule::Replicated);
     assert!(state.meta().is_none() && state.content_type().is_none());
+}
+
+#[test]
+fn a_content_type_that_was_posted_has_the_offset_of_the_post() {
+    let posted = Timestamp { raw: 5, offset: 1 };
+    let mut meta = event(RecordKind::Meta, posted.raw, Some(posted.raw));
+    meta.timestamp = posted;
+    meta.content_type_timestamp = Some(posted);
+    let state = ObjectState::decode(&replicated(&[data(posted.raw), meta.clone()]).encode());
+    assert_eq!(state.as_ref().ok().and_then(ObjectState::content_type), Some(&meta));
 }
 
 #[test]
