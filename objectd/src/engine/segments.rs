@@ -12,7 +12,7 @@ use crate::index::{Account, Index};
 use crate::io::{BLOCK, BlockBuf, BlockIo, FileId, WriteMode};
 use daemon::SharedClock;
 use futures_executor::block_on;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use types::ObjectHash;
@@ -82,6 +82,8 @@ struct State {
     uses: BTreeMap<u32, Use>,
     /// Prepared or used before.
     free: Vec<u32>,
+    /// Those among them that were zeroed ahead, for frames: bulk data gains nothing by that.
+    prepared: HashSet<u32>,
     bulk: Option<BulkTail>,
     /// Reservations that were given back; no durable record names them.
     returned: Vec<Extent>,
@@ -167,6 +169,7 @@ impl Segments {
                 next_epoch: all().map(|header| header.epoch).max().unwrap_or(0) + 1,
                 uses: found.headers.iter().map(in_use).collect(),
                 free: free.chain(found.unused.iter().map(|(id, _)| *id)).collect(),
+                prepared: found.unused.iter().map(|(id, _)| *id).collect(),
                 bulk: None,
                 returned: Vec::new(),
                 unbroken_from: found.unbroken_from(),
@@ -287,7 +290,7 @@ impl Segments {
             // No frame belongs to a bulk segment, but what its header said before must still be said.
             let first_lsn =
                 if class == SegmentClass::Bulk { state.unbroken_from } else { first_lsn };
-            let free = state.free.pop();
+            let free = state.take_free(class == SegmentClass::Bulk && more);
             let id = free.unwrap_or(state.next_id);
             state.next_id = state.next_id.max(id + 1);
             let epoch = state.next_epoch;
@@ -417,7 +420,9 @@ impl Segments {
             zeros = self.io.write(file, at, zeros, WriteMode::Volatile).await.map_err(failed)?;
         }
         self.io.flush(file).await.map_err(failed)?;
-        self.state().free.push(id);
+        let mut state = self.state();
+        state.prepared.insert(id);
+        state.free.push(id);
         Ok(())
     }
 
@@ -527,6 +532,15 @@ impl Segments {
 }
 
 impl State {
+    /// A free segment, if there is one. `leave_prepared`: only one that was used before.
+    fn take_free(&mut self, leave_prepared: bool) -> Option<u32> {
+        let fits = |id: &u32| !leave_prepared || !self.prepared.contains(id);
+        let at = self.free.iter().rposition(fits)?;
+        let id = self.free.swap_remove(at);
+        self.prepared.remove(&id);
+        Some(id)
+    }
+
     fn put_bulk(&mut self, new: BulkTail) {
         let Some(old) = self.bulk.replace(new) else { return };
         if let Some(used) = self.uses.get_mut(&old.segment) {

@@ -14,7 +14,7 @@ const PLACE: FooterPlace = FooterPlace { segment: 2, epoch: 3, blocks: 64 };
 const RECORD_FIXED: usize = 104;
 
 /// The bytes as they are, and again under checksums that hold, so that what is behind those is reached too.
-pub fn run(bytes: &[u8]) {
+pub(crate) fn run(bytes: &[u8]) {
     let _ = Superblock::decode(bytes);
     let _ = SegmentHeader::decode(bytes);
     let _ = footer_blocks(bytes, &PLACE);
