@@ -5,6 +5,7 @@
 //! without changing a line of it.
 
 pub mod config;
+pub mod inspect;
 mod node;
 mod openrc;
 mod rings;

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use apus::config::NodeConfig;
+use apus::inspect::Inspect;
 use apus::{Node, Part};
 use clap::{Parser, Subcommand};
 use daemon::telemetry;
@@ -43,8 +44,8 @@ enum Command {
     },
     /// The front door alone.
     Proxy(One),
-    /// The object server alone.
-    Objectd(One),
+    /// The object server alone, or a look into its devices.
+    Objectd(Objectd),
     /// The container server alone.
     Containerd(One),
     /// The account server alone.
@@ -62,10 +63,33 @@ struct One {
     config: PathBuf,
 }
 
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Objectd {
+    /// The node's configuration.
+    #[arg(long, required = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    tool: Option<Tool>,
+}
+
+#[derive(Subcommand)]
+enum Tool {
+    /// Looks into a device's directory; reads only, also beside a running server.
+    Inspect(Inspect),
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match cli.command {
+        Command::Objectd(Objectd { tool: Some(Tool::Inspect(inspect)), .. }) => {
+            allow_many_files();
+            inspect.run()
+        }
+        command => run(command).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("apus: {error:#}");
             ExitCode::FAILURE
@@ -113,7 +137,9 @@ fn configure(command: Command) -> anyhow::Result<(NodeConfig, Part)> {
             Ok((node, Part::All))
         }
         Command::Proxy(config) => one(config, Part::Proxy),
-        Command::Objectd(config) => one(config, Part::Objectd),
+        Command::Objectd(Objectd { config, .. }) => {
+            load(config.as_ref()).map(|config| (config, Part::Objectd))
+        }
         Command::Containerd(config) => one(config, Part::Containerd),
         Command::Accountd(config) => one(config, Part::Accountd),
         Command::Replicator(config) => one(config, Part::Replicator),

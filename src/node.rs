@@ -3,7 +3,7 @@
 use crate::config::NodeConfig;
 use crate::openrc::{self, FirstUser};
 use crate::rings::Rings;
-use crate::secrets::{Secrets, swift_conf};
+use crate::secrets::{Secrets, hash_ends};
 use anyhow::{Context, ensure};
 use axum::routing;
 use daemon::{DataLock, Env, Running, ServeOptions, Shutdown, SystemClock, telemetry};
@@ -318,15 +318,7 @@ fn settle_secrets(
     config: &mut NodeConfig,
     several: bool,
 ) -> anyhow::Result<(HashPaths, Option<FirstUser>)> {
-    let cluster = &config.cluster;
-    let configured =
-        match (&cluster.swift_conf, &cluster.hash_path_prefix, &cluster.hash_path_suffix) {
-            (Some(path), _, _) => Some(swift_conf(path)?),
-            (None, None, None) => None,
-            (None, prefix, suffix) => {
-                Some((prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default()))
-            }
-        };
+    let configured = hash_ends(&config.cluster)?;
     let identity = &mut config.identity;
     ensure!(
         !several

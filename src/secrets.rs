@@ -1,5 +1,6 @@
 //! Secrets that nobody configured: made at first start, never a known default.
 
+use crate::config::ClusterConfig;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -48,7 +49,17 @@ impl Secrets {
                 _ => File::open(data)?.sync_all()?,
             }
         }
-        let text = std::fs::read_to_string(&path)
+        Secrets::read(&path)
+    }
+
+    /// Reads the secrets of a data directory, if it has any.
+    pub(crate) fn existing(data: &Path) -> anyhow::Result<Option<Self>> {
+        let path = data.join("secrets.toml");
+        if path.exists() { Secrets::read(&path).map(Some) } else { Ok(None) }
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
         toml::from_str(&text).with_context(|| {
             format!(
@@ -68,8 +79,19 @@ pub(crate) fn private_file(dir: &Path, text: &str) -> std::io::Result<PathBuf> {
     Ok(path)
 }
 
+/// The hash prefix and suffix that a configuration names, if it names any.
+pub(crate) fn hash_ends(cluster: &ClusterConfig) -> anyhow::Result<Option<(String, String)>> {
+    match (&cluster.swift_conf, &cluster.hash_path_prefix, &cluster.hash_path_suffix) {
+        (Some(path), _, _) => swift_conf(path).map(Some),
+        (None, None, None) => Ok(None),
+        (None, prefix, suffix) => {
+            Ok(Some((prefix.clone().unwrap_or_default(), suffix.clone().unwrap_or_default())))
+        }
+    }
+}
+
 /// Prefix and suffix of an existing swift.conf.
-pub(crate) fn swift_conf(path: &Path) -> anyhow::Result<(String, String)> {
+fn swift_conf(path: &Path) -> anyhow::Result<(String, String)> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{} cannot be read", path.display()))?;
     let mut section = "";

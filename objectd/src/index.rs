@@ -42,6 +42,8 @@ const APPLIED: &[u8] = b"applied";
 const SEGMENT: &[u8] = b"seg";
 const CELL: &[u8] = b"cell";
 const QUARANTINE: &[u8] = b"quar";
+/// How often an index that another process changes is tried to be opened.
+const OPEN_TRIES: usize = 4;
 
 /// Why the index does not work.
 #[derive(Debug, thiserror::Error)]
@@ -115,19 +117,51 @@ impl Index {
         Self::open_any(dir, budget)
     }
 
+    /// Opens one that is there for reading only, also while a process has it open. What is seen is what that process
+    /// had made durable, and it does not change any more. `None` when there is none, or one of another format.
+    pub fn open_read_only(dir: &Path, budget: &IndexBudget) -> Result<Option<Self>, IndexError> {
+        if budget.memory.is_none() && !dir.join("CURRENT").exists() {
+            return Ok(None);
+        }
+        let mut options = Index::options(budget);
+        // All tables are opened now, so that none is missed when the process which has them removes it.
+        options.set_max_open_files(-1);
+        let open =
+            || DB::open_cf_descriptors_read_only(&options, dir, Index::descriptors(budget), false);
+        let mut opened = open();
+        for _ in 1..OPEN_TRIES {
+            // A table may have been removed between the list of tables and its turn.
+            if opened.is_err() {
+                opened = open();
+            }
+        }
+        let index = Self::complete(opened?, dir)?;
+        let format = index.db.get_cf(index.column(META), FORMAT_KEY)?;
+        Ok((format.as_deref() == Some(&[FORMAT])).then_some(index))
+    }
+
     fn open_any(dir: &Path, budget: &IndexBudget) -> Result<Self, IndexError> {
+        let mut options = Index::options(budget);
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        Self::complete(DB::open_cf_descriptors(&options, dir, Index::descriptors(budget))?, dir)
+    }
+
+    fn options(budget: &IndexBudget) -> Options {
         let mut options = Options::default();
         if let Some(memory) = &budget.memory {
             options.set_env(memory);
         }
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
         options.set_atomic_flush(true);
         options.set_max_background_jobs(2);
         options.set_max_open_files(256);
         options.set_keep_log_file_num(2);
         options.set_log_level(rocksdb::LogLevel::Warn);
-        let column = |name: &str| {
+        options
+    }
+
+    fn descriptors(budget: &IndexBudget) -> [rocksdb::ColumnFamilyDescriptor; COLUMNS.len()] {
+        COLUMNS.map(|name| {
             let mut options = Options::default();
             options.set_write_buffer_size(budget.buffer_bytes);
             options.set_max_write_buffer_number(4);
@@ -143,8 +177,10 @@ impl Index {
             }
             options.set_block_based_table_factory(&blocks);
             rocksdb::ColumnFamilyDescriptor::new(name, options)
-        };
-        let db = DB::open_cf_descriptors(&options, dir, COLUMNS.map(column))?;
+        })
+    }
+
+    fn complete(db: DB, dir: &Path) -> Result<Self, IndexError> {
         for name in COLUMNS {
             db.cf_handle(name).ok_or_else(|| IndexError::Incomplete(dir.to_owned()))?;
         }
@@ -209,6 +245,15 @@ impl Index {
             Some(value) => Ok(Cell::decode(&value)?),
             None => Ok(Cell::default()),
         }
+    }
+
+    /// The summaries of all objects, by how their hashes begin. Where there are none a summary may be missing.
+    pub fn cells(&self) -> impl Iterator<Item = Result<([u8; 2], Cell), IndexError>> {
+        self.meta_rows(CELL).map(|row| {
+            let (key, value) = row?;
+            let prefix = key.as_slice().try_into().map_err(|_| FormatError::Field("cell"))?;
+            Ok((prefix, Cell::decode(&value)?))
+        })
     }
 
     /// Damaged records, by hash, from `after` on.
@@ -277,6 +322,15 @@ impl Index {
     /// A listing update that still waits.
     pub fn update(&self, token: UpdateToken) -> Result<Option<Vec<u8>>, IndexError> {
         Ok(self.db.get_cf(self.column(UPD), token.key())?)
+    }
+
+    /// All listing updates that still wait, as their records carry them, oldest first.
+    pub fn updates(&self) -> impl Iterator<Item = Result<(UpdateToken, Box<[u8]>), IndexError>> {
+        let rows = self.db.iterator_cf(self.column(UPD), rocksdb::IteratorMode::Start);
+        rows.map(|row| {
+            let (key, value) = row?;
+            Ok((UpdateToken::parse(&key).ok_or(FormatError::Field("token"))?, value))
+        })
     }
 
     /// The oldest listing update that still waits.

@@ -5,6 +5,7 @@
 //! - [`state`]: the rule by which an object changes
 //! - [`index`]: where each object's records lie
 //! - [`engine`]: the log that ties them together
+//! - [`inspect`]: looking into a device that nobody opens for it
 //! - `api`: Swift's backend API on top
 //!
 //! Absent on purpose: everything that needs to know other nodes but where a listing update goes, which the
@@ -14,6 +15,7 @@ mod api;
 pub mod engine;
 pub mod format;
 pub mod index;
+pub mod inspect;
 pub mod io;
 pub mod state;
 

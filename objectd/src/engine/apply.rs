@@ -14,24 +14,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use types::ObjectHash;
 
 /// A record as the index sees it.
-pub(super) struct Event {
-    pub(super) hash: ObjectHash,
-    pub(super) version: Version,
+pub(crate) struct Event {
+    pub(crate) hash: ObjectHash,
+    pub(crate) version: Version,
     /// The listing update it carries, and its name.
-    pub(super) update: Option<(UpdateToken, Vec<u8>)>,
+    pub(crate) update: Option<(UpdateToken, Vec<u8>)>,
     /// Of each bulk segment that the record names, the end of what it names.
-    pub(super) taken: Vec<(u32, u32)>,
+    pub(crate) taken: Vec<(u32, u32)>,
 }
 
 /// Where a frame stands.
 #[derive(Clone, Copy)]
-pub(super) struct FramePlace {
-    pub(super) segment: u32,
-    pub(super) block: u32,
+pub(crate) struct FramePlace {
+    pub(crate) segment: u32,
+    pub(crate) block: u32,
 }
 
 /// Reads the events of a frame whose bytes are known to be whole.
-pub(super) fn events_of(
+pub(crate) fn events_of(
     place: FramePlace,
     frame: &[u8],
     heads: &[(u32, RecordHead)],
@@ -275,7 +275,7 @@ impl<'a> Changes<'a> {
 }
 
 /// Which segments a version keeps alive, and bytes in each.
-fn places(version: &Version) -> impl Iterator<Item = (u32, u64)> + '_ {
+pub(crate) fn places(version: &Version) -> impl Iterator<Item = (u32, u64)> + '_ {
     let at = &version.location;
     let record = (at.segment, u64::from(at.len).next_multiple_of(8));
     let bulk = version.bulk.iter();

@@ -17,20 +17,39 @@ const WINDOW: u32 = 512;
 
 /// A frame that holds.
 #[derive(Clone)]
-pub(super) struct Frame {
-    pub(super) block: u32,
-    pub(super) header: FrameHeader,
-    pub(super) bytes: Vec<u8>,
-    pub(super) records: Vec<(u32, RecordHead)>,
+pub(crate) struct Frame {
+    pub(crate) block: u32,
+    pub(crate) header: FrameHeader,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) records: Vec<(u32, RecordHead)>,
+}
+
+/// What stands at a place of a segment.
+pub(crate) enum Step {
+    /// A frame that holds.
+    Frame(Frame),
+    /// Something that is not, but was.
+    Damaged(Damage),
+}
+
+/// Blocks where a frame stood that does not hold, or several.
+pub(crate) struct Damage {
+    pub(crate) block: u32,
+    pub(crate) blocks: u32,
+    /// The frame's number, when its header holds.
+    pub(crate) lsn: Option<u64>,
+    pub(crate) error: FormatError,
+    /// The first blocks as they are.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Reads a segment frame by frame.
-pub(super) struct FrameReader {
+pub(crate) struct FrameReader {
     io: Arc<dyn BlockIo>,
-    pub(super) segment: SegmentHeader,
-    pub(super) file: FileId,
+    pub(crate) segment: SegmentHeader,
+    pub(crate) file: FileId,
     /// Where the next frame is expected.
-    pub(super) block: u32,
+    pub(crate) block: u32,
     /// What was read last, and where it begins.
     window: (u32, BlockBuf),
     /// The frame at `block`, once it has been looked for.
@@ -38,7 +57,7 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(super) fn new(
+    pub(crate) fn new(
         io: &Arc<dyn BlockIo>,
         segment: &SegmentHeader,
         file: FileId,
@@ -110,14 +129,57 @@ impl FrameReader {
         if block >= self.segment.blocks {
             return Ok(None);
         }
-        let address = FrameAddress { epoch: self.segment.epoch, segment: self.segment.id, block };
-        match FrameHeader::decode(self.read(block, 1).await?, address) {
+        match self.header_at(block).await? {
             Ok(header) => Ok(Some(header)),
             Err(FormatError::Version(version)) => Err(OpenError::Damaged(format!(
                 "frame version {version} is newer than this apus knows"
             ))),
             Err(_) => Ok(None),
         }
+    }
+
+    async fn header_at(
+        &mut self,
+        block: u32,
+    ) -> Result<Result<FrameHeader, FormatError>, OpenError> {
+        let address = FrameAddress { epoch: self.segment.epoch, segment: self.segment.id, block };
+        Ok(FrameHeader::decode(self.read(block, 1).await?, address))
+    }
+
+    /// What stands where the reader stands, for whoever looks at everything: goes on behind what is damaged. Frames
+    /// that are not later than `after` count as damage. `None` when nothing later stands behind.
+    pub(crate) async fn step(&mut self, after: u64) -> Result<Option<Step>, OpenError> {
+        let (block, end) = (self.block, self.segment.blocks);
+        if block >= end {
+            return Ok(None);
+        }
+        let error = match self.header_at(block).await? {
+            Ok(header) if header.lsn > after && header.blocks <= end - block => {
+                let bytes = self.read(block, header.blocks).await?.to_vec();
+                self.block += header.blocks;
+                return Ok(Some(match frame_records(&bytes, &header) {
+                    Ok(records) => Step::Frame(Frame { block, header, bytes, records }),
+                    Err(error) => Step::Damaged(Damage {
+                        block,
+                        blocks: header.blocks,
+                        lsn: Some(header.lsn),
+                        error,
+                        bytes,
+                    }),
+                }));
+            }
+            Ok(_) => FormatError::Misplaced,
+            Err(error) => error,
+        };
+        for next in block + 1..end {
+            if self.header_at(next).await?.is_ok_and(|header| header.lsn > after) {
+                let blocks = next - block;
+                let bytes = self.read(block, blocks.min(FRAME_BLOCKS_MAX)).await?.to_vec();
+                self.block = next;
+                return Ok(Some(Step::Damaged(Damage { block, blocks, lsn: None, error, bytes })));
+            }
+        }
+        Ok(None)
     }
 
     /// No frame that continues the log holds where the reader stands. That is the end, unless a frame later than
@@ -140,7 +202,7 @@ impl FrameReader {
 
     /// All records of the segment, from its footer if it was sealed and that holds, else from its frames. Begins
     /// where the reader stands, which is to be the first block behind the header.
-    pub(super) async fn listing(&mut self) -> Result<Listing, OpenError> {
+    pub(crate) async fn listing(&mut self) -> Result<Listing, OpenError> {
         if let Some(listing) = self.footer().await? {
             return Ok(listing);
         }
@@ -190,21 +252,21 @@ impl FrameReader {
 }
 
 /// A record, as a listing of its segment shows it.
-pub(super) struct Listed {
-    pub(super) hash: ObjectHash,
-    pub(super) version: Version,
+pub(crate) struct Listed {
+    pub(crate) hash: ObjectHash,
+    pub(crate) version: Version,
     /// Names the listing update that it carries.
-    pub(super) token: Option<UpdateToken>,
+    pub(crate) token: Option<UpdateToken>,
 }
 
 /// What a segment holds.
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// In the order of their frames.
-    pub(super) records: Vec<Listed>,
+    pub(crate) records: Vec<Listed>,
     /// The last frame; `None` when there is none.
-    pub(super) last: Option<LastFrame>,
+    pub(crate) last: Option<LastFrame>,
     /// Where nothing stands any more.
-    pub(super) end_block: u32,
+    pub(crate) end_block: u32,
 }
 
 /// What a footer says of the last frame before it.
@@ -214,7 +276,7 @@ pub(super) fn last_frame(header: &FrameHeader) -> LastFrame {
 }
 
 /// Where a segment's footer belongs.
-pub(super) fn place_of(segment: &SegmentHeader) -> FooterPlace {
+pub(crate) fn place_of(segment: &SegmentHeader) -> FooterPlace {
     FooterPlace { segment: segment.id, epoch: segment.epoch, blocks: segment.blocks }
 }
 
@@ -225,7 +287,7 @@ impl Frame {
     }
 
     /// Its events, as a footer lists them and as the index takes them.
-    pub(super) fn events(&self) -> Result<Vec<Event>, FormatError> {
+    pub(crate) fn events(&self) -> Result<Vec<Event>, FormatError> {
         let place = FramePlace { segment: self.header.address.segment, block: self.block };
         events_of(place, &self.bytes, &self.records)
     }

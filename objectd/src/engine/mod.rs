@@ -13,12 +13,12 @@
 //! [`Engine::maintain`] is what runs beside: it gives segments back in which nothing lives, moves what lives out of
 //! segments that hold mostly garbage, gives up old tombstones, and makes the index durable.
 
-mod apply;
+pub(crate) mod apply;
 mod body;
 mod cache;
 mod commit;
 mod compact;
-mod frames;
+pub(crate) mod frames;
 mod maintain;
 mod open;
 mod read;

@@ -135,6 +135,11 @@ pub fn footer_blocks(
     Ok((trailer.blocks, trailer.last))
 }
 
+/// Reads the last block of a segment: how many records its footer lists.
+pub fn footer_entries(last_block: &[u8], place: &FooterPlace) -> Result<u32, FormatError> {
+    Ok(Trailer::decode(last_block, place)?.entries)
+}
+
 struct Trailer {
     blocks: u32,
     entries: u32,

@@ -14,7 +14,7 @@ mod update;
 pub use bytes::{FormatError, Reader, Writer};
 pub use footer::{
     FooterEntry, FooterPlace, FooterTable, LastFrame, bulk_shares, decode_footer, footer_blocks,
-    footer_entry_len,
+    footer_entries, footer_entry_len,
 };
 pub use frame::{
     FRAME_BLOCKS_MAX, FRAME_HEADER_LEN, FRAME_TRAILER_LEN, FrameAddress, FrameHeader,

@@ -44,6 +44,17 @@ impl RecordKind {
         }
     }
 
+    /// The word for it, in texts.
+    pub fn name(self) -> &'static str {
+        match self {
+            RecordKind::Data => "data",
+            RecordKind::Meta => "meta",
+            RecordKind::Tombstone => "tombstone",
+            RecordKind::Durable => "durable",
+            RecordKind::Purge => "purge",
+        }
+    }
+
     /// Whether it says what is *not* there, and is given up some time.
     pub fn is_marker(self) -> bool {
         matches!(self, RecordKind::Tombstone | RecordKind::Purge)

@@ -116,3 +116,9 @@ pub fn open_device(dir: &Path, choice: IoChoice) -> io::Result<Arc<dyn BlockIo>>
     metrics::gauge!("apus_object_device_io", "kind" => device.kind(), "dir" => dir.display().to_string()).set(1.0);
     Ok(device)
 }
+
+/// Opens a directory that is there for reading only, also beside a process that has it open as a device. Writes and
+/// creations are refused, and nothing in the directory changes.
+pub fn open_read_only(dir: &Path) -> io::Result<Arc<dyn BlockIo>> {
+    Ok(Arc::new(ThreadIo::open_read_only(dir)?))
+}

@@ -14,11 +14,20 @@ pub(super) struct OpenFile {
     blocks: u32,
 }
 
+/// What may be done with a directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// All, past the page cache where the file system allows it.
+    All { direct: bool },
+    /// Nothing that leaves a trace.
+    Reading,
+}
+
 /// The open files of a directory.
 pub(super) struct Storage {
     dir: PathBuf,
     files: RwLock<Vec<Arc<OpenFile>>>,
-    direct: bool,
+    access: Access,
 }
 
 impl Storage {
@@ -43,7 +52,17 @@ impl Storage {
                 std::fs::remove_file(path)?;
             }
         }
-        Ok(Storage { dir: dir.to_owned(), files: RwLock::default(), direct })
+        Ok(Storage::with(dir, Access::All { direct }))
+    }
+
+    /// Opens a directory that is there for reading only. Nothing in it changes, whoever else has it open.
+    pub(super) fn open_read_only(dir: &Path) -> io::Result<Self> {
+        std::fs::read_dir(dir)?;
+        Ok(Storage::with(dir, Access::Reading))
+    }
+
+    fn with(dir: &Path, access: Access) -> Self {
+        Storage { dir: dir.to_owned(), files: RwLock::default(), access }
     }
 
     pub(super) fn list(&self) -> io::Result<Vec<String>> {
@@ -58,6 +77,7 @@ impl Storage {
 
     /// Makes the file under a temporary name, so that a crash leaves either all of it or nothing.
     pub(super) fn create(&self, name: &str, blocks: u32) -> io::Result<FileId> {
+        self.check_writable()?;
         let temporary = self.dir.join(format!(".{name}.new"));
         let _ = std::fs::remove_file(&temporary);
         let made = self.make(&temporary, name, blocks);
@@ -87,9 +107,30 @@ impl Storage {
     }
 
     fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<File> {
-        let direct = if self.direct { OFlags::DIRECT } else { OFlags::empty() };
-        let flags = flags | direct | OFlags::RDWR | OFlags::CLOEXEC;
-        Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?.into())
+        use rustix::io::Errno;
+        let open = |more| {
+            rustix::fs::open(path, flags | more | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
+        };
+        let file = match self.access {
+            Access::All { direct: true } => open(OFlags::RDWR | OFlags::DIRECT),
+            Access::All { direct: false } => open(OFlags::RDWR),
+            // Whether it is granted cannot be tried out beforehand without making a file.
+            Access::Reading => match open(OFlags::RDONLY | OFlags::DIRECT) {
+                Err(Errno::INVAL | Errno::OPNOTSUPP) => open(OFlags::RDONLY),
+                other => other,
+            },
+        };
+        Ok(file?.into())
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        match self.access {
+            Access::All { .. } => Ok(()),
+            Access::Reading => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the device was opened for reading only",
+            )),
+        }
     }
 
     fn keep(&self, file: File, blocks: u32) -> io::Result<FileId> {
@@ -111,6 +152,7 @@ impl Storage {
         at: u32,
         blocks: u32,
     ) -> io::Result<Arc<OpenFile>> {
+        self.check_writable()?;
         let file = self.file(id)?;
         let end = at.checked_add(blocks);
         if end.is_some_and(|end| end <= file.blocks) { Ok(file) } else { Err(past_end()) }

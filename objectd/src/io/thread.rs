@@ -27,7 +27,16 @@ pub struct ThreadIo {
 impl ThreadIo {
     /// Opens the directory, making it if need be.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let storage = Arc::new(Storage::open(dir)?);
+        ThreadIo::on(Storage::open(dir)?)
+    }
+
+    /// Opens a directory that is there, for reading only.
+    pub fn open_read_only(dir: &Path) -> io::Result<Self> {
+        ThreadIo::on(Storage::open_read_only(dir)?)
+    }
+
+    fn on(storage: Storage) -> io::Result<Self> {
+        let storage = Arc::new(storage);
         let (jobs, queue) = mpsc::channel::<Job>(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..THREADS {
