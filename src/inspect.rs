@@ -209,7 +209,7 @@ impl Inspect {
             let rate = |count: u64| count as f64 / seconds;
             writeln!(
                 out,
-                "{} frames, {} records, {} objects, {:.1} MB read, {:.1} of them bulk data, in {seconds:.1} s: {:.0} records/s, {:.1} MB/s",
+                "{} frames, {} records, {} objects, {:.1} MB read, {:.1} of them bulk data, in {seconds:.2} s: {:.0} records/s, {:.1} MB/s",
                 report.frames,
                 report.records,
                 report.objects,
@@ -381,9 +381,10 @@ fn print_summary(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
         writeln!(out, "{:<11} {segments}{content}", row.class)?;
     }
     match &summary.index {
-        None => {
-            writeln!(out, "index       none that can be read; it is made anew at the next start")?
-        }
+        None => writeln!(
+            out,
+            "index       none: it was never made durable, or is gone; the next start makes it from the log"
+        )?,
         Some(index) => {
             let (objects, data) = (index.objects, bytes(index.bytes));
             writeln!(

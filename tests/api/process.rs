@@ -229,3 +229,57 @@ async fn the_shipped_example_starts() -> Result<()> {
     assert!(apus.terminate()?.success());
     Ok(())
 }
+
+/// What `apus objectd inspect` says of a device, and its exit code.
+fn inspect(device: &Path, arguments: &[&str]) -> Result<(String, Option<i32>)> {
+    let mut all = vec!["inspect".to_owned(), text(device).to_owned()];
+    all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    let output = command("objectd", &all)?.output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(!said.contains("panicked"), "it panicked: {said}");
+    Ok((String::from_utf8(output.stdout)? + &said, output.status.code()))
+}
+
+#[tokio::test]
+async fn a_device_is_looked_into_beside_the_server_and_after_it() -> Result<()> {
+    let options = Options {
+        arguments: ["--devices", "1", "--replicas", "1"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    };
+    let mut server = Server::start_with(options).await?;
+    server.put("/c/small", "small").await?;
+    let large: String = "large".repeat(60_000);
+    let stored = server.client.put("/c/large", large.clone()).await?;
+    ensure!(stored.status == 201, "{stored:?}");
+    let device = server.apus.data().join("devices/d1");
+    let sound = |said: &(String, Option<i32>)| {
+        ensure!(said.0.contains("nothing is wrong") && said.1 == Some(0), "{said:?}");
+        Ok(())
+    };
+    sound(&inspect(&device, &["verify"])?)?;
+    let account = server.client.account().trim_start_matches("/v1");
+    let path = format!("{account}/c/large");
+    let (object, _) = inspect(&device, &["object", &path])?;
+    ensure!(object.contains("300000 bytes in 00000001:1-74"), "{object}");
+    assert!(server.apus.terminate()?.success());
+    sound(&inspect(&device, &["verify"])?)?;
+    let (segments, _) = inspect(&device, &["segments", "--json"])?;
+    ensure!(segments.contains("\"class\": \"bulk\""), "{segments}");
+
+    // One bit of the second chunk of 64 KiB.
+    let segment = device.join("pack/log/00000001.seg");
+    let mut bytes = std::fs::read(&segment)?;
+    bytes[17 * 4096 + 5] ^= 1;
+    std::fs::write(&segment, bytes)?;
+    let (said, code) = inspect(&device, &["verify"])?;
+    ensure!(said.contains("segment 00000001, block 17") && code == Some(1), "{said}");
+    let saved = server.apus.data().join("saved");
+    let (said, code) = inspect(&device, &["object", &path, "--data", text(&saved)])?;
+    ensure!(said.contains("bytes 65536 to 131071 are lost") && code == Some(1), "{said}");
+    let saved = std::fs::read(&saved)?;
+    ensure!(saved[..65_536] == large.as_bytes()[..65_536]);
+    ensure!(saved[131_072..] == large.as_bytes()[131_072..]);
+    let (said, code) = inspect(&device.join("nothing"), &[])?;
+    ensure!(said.contains("is no device") && code == Some(1), "{said}");
+    Ok(())
+}

@@ -94,7 +94,7 @@ async fn change(engine: &Engine, kind: RecordKind, number: u64, raw: u64, data: 
         fragment: None,
         metadata: &metadata,
         body: body.finish().await.expect("written"),
-        update: (number % 2 == 0).then_some(&update),
+        update: number.is_multiple_of(2).then_some(&update),
     };
     engine.commit(change).await.expect("committed");
 }
