@@ -13,6 +13,12 @@ impl ObjectHash {
     pub fn suffix(&self) -> u16 {
         u16::from_be_bytes([self.0[14], self.0[15]]) & 0x0fff
     }
+
+    /// The one after it.
+    pub fn next(&self) -> Option<ObjectHash> {
+        let next = u128::from_be_bytes(self.0).checked_add(1)?;
+        Some(ObjectHash(next.to_be_bytes()))
+    }
 }
 
 impl fmt::Display for ObjectHash {

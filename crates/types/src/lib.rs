@@ -4,12 +4,14 @@
 //! parsed once, at the border, and carries the proof of its validity from then on.
 
 mod hash;
+mod hash_range;
 mod limits;
 mod names;
 mod quorum;
 mod timestamp;
 
 pub use hash::{HashPaths, HexError, ObjectHash, PartPower, Partition, hex_decode, hex_encode};
+pub use hash_range::{HashRange, HashRangeError};
 pub use limits::Limits;
 pub use names::{AccountName, ContainerName, NameError, ObjectName};
 pub use quorum::quorum_size;

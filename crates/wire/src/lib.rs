@@ -7,13 +7,17 @@
 
 mod auth;
 mod client;
+pub mod device;
 pub mod headers;
 mod path;
 pub mod pending;
 pub mod pending_object;
+pub mod pickle;
 mod query;
+pub mod records;
 mod row;
 mod service;
+mod suffix_hashes;
 mod update;
 
 pub use auth::{AuthUnavailable, Authenticator, Caller, Verifying};
@@ -24,6 +28,7 @@ pub use pending::{PendingReport, PendingReports, REPORTS_MAX, ReportError, Repor
 pub use query::{QueryError, parse_query};
 pub use row::{AccountRow, ContainerRow};
 pub use service::{Answer, Service, service_fn};
+pub use suffix_hashes::{SuffixHash, SuffixHashes, SuffixHashesError};
 pub use update::{AccountUpdate, ObjectUpdate, UpdateError, UpdateTarget, UpdateTargets};
 
 /// A body on either side of the seam.
