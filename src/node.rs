@@ -186,6 +186,7 @@ impl Node {
                 devices_dir: devices_dir.clone(),
                 devices: devices(&rings.object, port),
                 hash_paths: hash_paths.clone(),
+                part_power: Some(rings.object.part_power()),
                 max_file_size: config.limits.max_file_size,
                 ..config.objectd.clone()
             };

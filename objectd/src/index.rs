@@ -13,11 +13,13 @@
 //! | `meta` | `applied` | [`Applied`] |
 //! | `meta` | `seg` + segment, big-endian | [`Account`] |
 //! | `meta` | `cell` + first two bytes of hashes | [`Cell`] |
-//! | `meta` | `quar` + hash + LSN, big-endian | [`Quarantined`] |
+//! | `meta` | `quar` + hash + LSN + offset, big-endian | [`Quarantined`] |
 
 mod rows;
 
-pub use rows::{Account, Applied, Cell, Place, Quarantined, UpdateToken, version_digest};
+pub use rows::{
+    Account, Applied, Cell, Place, Quarantined, UpdateToken, state_digest, version_digest,
+};
 
 use crate::format::{FormatError, decode_update};
 use crate::state::ObjectState;
@@ -231,7 +233,7 @@ impl Index {
     /// What lives in each segment.
     pub fn accounts(&self) -> Result<HashMap<u32, Account>, IndexError> {
         let mut accounts = HashMap::new();
-        for row in self.meta_rows(SEGMENT) {
+        for row in self.meta_rows(SEGMENT, b"") {
             let (key, value) = row?;
             let id = key.as_slice().try_into().map_err(|_| FormatError::Field("segment"))?;
             accounts.insert(u32::from_be_bytes(id), Account::decode(&value)?);
@@ -247,19 +249,34 @@ impl Index {
         }
     }
 
-    /// The summaries of all objects, by how their hashes begin. Where there are none a summary may be missing.
-    pub fn cells(&self) -> impl Iterator<Item = Result<([u8; 2], Cell), IndexError>> {
-        self.meta_rows(CELL).map(|row| {
+    /// The summaries of objects whose hashes begin with one prefix up to and with another; empty ones are left out.
+    pub fn cells(
+        &self,
+        from: [u8; 2],
+        until: [u8; 2],
+    ) -> impl Iterator<Item = Result<([u8; 2], Cell), IndexError>> {
+        let cells = self.meta_rows(CELL, &from).map(|row| {
             let (key, value) = row?;
             let prefix = key.as_slice().try_into().map_err(|_| FormatError::Field("cell"))?;
             Ok((prefix, Cell::decode(&value)?))
-        })
+        });
+        cells
+            .take_while(move |row: &Result<([u8; 2], Cell), IndexError>| {
+                row.as_ref().map_or(true, |(prefix, _)| *prefix <= until)
+            })
+            .filter(|row| row.as_ref().map_or(true, |(_, cell)| *cell != Cell::default()))
     }
 
-    /// Damaged records, by hash, from `after` on.
-    pub fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, IndexError> {
-        let rows = self.meta_rows(QUARANTINE).take(limit);
+    /// Damaged records in the order of their keys, which begin with the hash, from a key on.
+    pub fn quarantined(&self, from: &[u8], limit: usize) -> Result<Vec<Quarantined>, IndexError> {
+        let rows = self.meta_rows(QUARANTINE, from).take(limit);
         rows.map(|row| Ok(Quarantined::decode(&row?.1)?)).collect()
+    }
+
+    /// Whether a damaged record is still kept.
+    pub fn is_quarantined(&self, record: &Quarantined) -> Result<bool, IndexError> {
+        let key = keyed(QUARANTINE, &record.key());
+        Ok(self.db.get_pinned_cf(self.column(META), key)?.is_some())
     }
 
     /// Objects with data in a bulk segment, from a hash on.
@@ -305,8 +322,10 @@ impl Index {
     fn meta_rows<'a>(
         &'a self,
         prefix: &'static [u8],
-    ) -> impl Iterator<Item = Result<(Vec<u8>, Box<[u8]>), IndexError>> + 'a {
-        let mode = rocksdb::IteratorMode::From(prefix, rocksdb::Direction::Forward);
+        from: &[u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Box<[u8]>), IndexError>> + use<'a> {
+        let start = keyed(prefix, from);
+        let mode = rocksdb::IteratorMode::From(&start, rocksdb::Direction::Forward);
         let rows = self.db.iterator_cf(self.column(META), mode);
         rows.map_while(move |row| match row {
             Err(error) => Some(Err(error.into())),

@@ -6,6 +6,7 @@
 //! - [`index`]: where each object's records lie
 //! - [`engine`]: the log that ties them together
 //! - [`inspect`]: looking into a device that nobody opens for it
+//! - [`suffix`]: digests by which Swift's replicators compare
 //! - `api`: Swift's backend API on top
 //!
 //! Absent on purpose: everything that needs to know other nodes but where a listing update goes, which the
@@ -18,6 +19,7 @@ pub mod index;
 pub mod inspect;
 pub mod io;
 pub mod state;
+pub mod suffix;
 
 use api::{Server, answer};
 use daemon::{DataLock, Env, LockError, Observed, Running, SharedClock};
@@ -33,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use types::{HashPaths, PolicyIndex};
+use types::{HashPaths, PartPower, PolicyIndex};
 
 /// How an object server runs. Sizes are in MiB, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +50,9 @@ pub struct Config {
     /// The cluster's hash prefix and suffix.
     #[serde(skip)]
     pub hash_paths: HashPaths,
+    /// That of the object ring; without it nothing can be said of partitions.
+    #[serde(skip)]
+    pub part_power: Option<PartPower>,
     /// Longest object, in bytes.
     #[serde(skip)]
     pub max_file_size: u64,
@@ -85,6 +90,7 @@ impl Default for Config {
             devices_dir: PathBuf::new(),
             devices: Vec::new(),
             hash_paths: HashPaths::default(),
+            part_power: None,
             max_file_size: types::Limits::default().max_file_size,
             io: IoChoice::Auto,
             segment_mib: 64,
@@ -183,6 +189,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
     let server = Arc::new(Server {
         devices,
         hash_paths: config.hash_paths,
+        part_power: config.part_power,
         max_file_size: config.max_file_size,
         client_timeout: Duration::from_millis(config.client_timeout_ms),
         update_timeout: Duration::from_millis(config.container_update_timeout_ms),

@@ -220,6 +220,18 @@ pub fn merge(state: &ObjectState, event: Version, rule: Rule) -> ObjectState {
     ObjectState { versions: all }
 }
 
+/// Whether an event from elsewhere would change what is known here. What was purged here counts as new again.
+pub fn is_news(state: &ObjectState, event: &Version, rule: Rule) -> bool {
+    let says_as_much = |known: &Version| {
+        known.says_the_same(event) && (known.is_marked_durable() || !event.is_marked_durable())
+    };
+    // As if it came last.
+    let location = Location { lsn: u64::MAX, ..Location::default() };
+    let event = Version { location, ..event.clone() };
+    !state.versions.iter().any(says_as_much)
+        && merge(state, event, rule).versions.iter().any(|version| version.location == location)
+}
+
 fn forget_purged(all: &mut Vec<Version>) {
     let purges: Vec<Version> =
         all.iter().filter(|version| version.kind == RecordKind::Purge).cloned().collect();

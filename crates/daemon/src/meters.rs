@@ -9,7 +9,23 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Methods with a label of their own; metrics must not grow with what clients invent.
-const METHODS: [&str; 8] = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "COPY", "REPLICATE"];
+const METHODS: [&str; 15] = [
+    "GET",
+    "HEAD",
+    "PUT",
+    "POST",
+    "DELETE",
+    "OPTIONS",
+    "COPY",
+    "REPLICATE",
+    "UPDATES",
+    "PARTITIONS",
+    "FINGERPRINTS",
+    "RECORDS",
+    "MERGE",
+    "VERIFY",
+    "QUARANTINED",
+];
 const OTHER: &str = "other";
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 

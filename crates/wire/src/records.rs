@@ -172,7 +172,7 @@ impl RecordHead {
         let hash = ObjectHash(fields.array()?);
         let timestamp = Timestamp { raw: fields.u64()?, offset: fields.u64()? };
         let typed = fields.u64()?;
-        let typed = (flags & FLAG_CONTENT_TYPE != 0).then(|| Timestamp { raw: typed, offset: 0 });
+        let typed = (flags & FLAG_CONTENT_TYPE != 0).then_some(Timestamp { raw: typed, offset: 0 });
         for moment in [Some(timestamp), typed].into_iter().flatten() {
             if Timestamp::from_raw(moment.raw).raw != moment.raw {
                 return Err(RecordsError::Field("timestamp"));

@@ -4,6 +4,7 @@ use crate::engine::EngineError;
 use daemon::{empty, error_page, text};
 use http::{HeaderValue, StatusCode, header};
 use types::Timestamp;
+use wire::records::RecordsError;
 use wire::{PathError, Response, headers};
 
 /// Why a request is refused.
@@ -37,6 +38,10 @@ pub(crate) enum Refusal {
     Disconnected,
     #[error("the body came too slowly")]
     Slow,
+    #[error("{error}; what came before it has been taken")]
+    Records { error: RecordsError },
+    #[error("the part power of the object ring is not known here")]
+    PartPower,
     #[error("the range lies outside of the object")]
     Range(u64),
     #[error("{0} is not served here")]
@@ -45,7 +50,7 @@ pub(crate) enum Refusal {
     Engine(#[from] EngineError),
 }
 
-const ALLOW: &str = "DELETE, GET, HEAD, POST, PUT, UPDATES";
+const ALLOW: &str = "DELETE, FINGERPRINTS, GET, HEAD, MERGE, PARTITIONS, POST, PUT, QUARANTINED, RECORDS, REPLICATE, UPDATES, VERIFY";
 
 impl Refusal {
     pub(crate) fn response(self) -> Response {
@@ -65,6 +70,8 @@ impl Refusal {
             Refusal::TooLarge => error_page(StatusCode::PAYLOAD_TOO_LARGE, &sentence),
             Refusal::Etag => error_page(StatusCode::UNPROCESSABLE_ENTITY, &sentence),
             Refusal::Disconnected => error_page(client_disconnect(), &sentence),
+            Refusal::Records { .. } => text(StatusCode::UNPROCESSABLE_ENTITY, sentence),
+            Refusal::PartPower => text(StatusCode::SERVICE_UNAVAILABLE, sentence),
             Refusal::Slow => error_page(StatusCode::REQUEST_TIMEOUT, &sentence),
             Refusal::Range(len) => {
                 let mut response = error_page(StatusCode::RANGE_NOT_SATISFIABLE, &sentence);

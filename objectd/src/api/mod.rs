@@ -1,17 +1,22 @@
 //! Swift's backend API for objects (Swift: obj/server.py), a thin face on the engine.
 //!
 //! `/<device>/<partition>/<account>/<container>/<object>` takes PUT, GET, HEAD, POST and DELETE.
+//! `REPLICATE /<device>/<partition>` tells the hash of each suffix.
+//!
 //! `UPDATES /<device>` is our own verb for the replicator: `?limit=N&marker=T` lists listing updates behind token T
 //! that no container server has taken yet, `?ack` with a [`wire::ReportedAck`] forgets those that were taken.
+//! What else is asked of a device as a whole is told in [`wire::device`].
 
 mod conditions;
 mod delete;
+mod device;
 mod error;
 mod get;
 mod object;
 mod post;
 mod put;
 mod ranges;
+mod replicate;
 #[cfg(test)]
 mod tests;
 mod updates;
@@ -25,7 +30,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use types::{HashPaths, ObjectHash, PolicyIndex, Timestamp};
+use types::{HashPaths, ObjectHash, PartPower, PolicyIndex, Timestamp};
 use updates::InFlight;
 use wire::{BackendPath, Request, Response, headers};
 
@@ -34,6 +39,7 @@ pub(crate) struct Server {
     pub(crate) devices: HashMap<String, Engine>,
     pub(crate) env: Env,
     pub(crate) hash_paths: HashPaths,
+    pub(crate) part_power: Option<PartPower>,
     pub(crate) max_file_size: u64,
     pub(crate) client_timeout: Duration,
     pub(crate) update_timeout: Duration,
@@ -64,8 +70,13 @@ pub(crate) async fn answer(server: Arc<Server>, request: Request) -> Response {
 }
 
 async fn dispatch(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
-    if request.method().as_str() == wire::UPDATES {
-        return Box::pin(updates::serve(server, request)).await;
+    match request.method().as_str() {
+        wire::UPDATES => return Box::pin(updates::serve(server, request)).await,
+        replicate::REPLICATE => return Box::pin(replicate::replicate(server, request)).await,
+        method if device::METHODS.contains(&method) => {
+            return Box::pin(device::serve(server, request)).await;
+        }
+        _ => {}
     }
     let known = [Method::PUT, Method::GET, Method::HEAD, Method::POST, Method::DELETE];
     if !known.contains(request.method()) {
@@ -90,16 +101,7 @@ impl ObjectRequest {
             return Err(Refusal::NoObject);
         };
         let hash = server.hash_paths.object(account.as_str(), container.as_str(), object.as_str());
-        let policy = match request.headers().get(headers::X_BACKEND_STORAGE_POLICY_INDEX) {
-            None => PolicyIndex(0),
-            Some(value) => {
-                let index = value.to_str().ok().and_then(|text| text.parse().ok());
-                index.ok_or(Refusal::Policy)?
-            }
-        };
-        if policy != PolicyIndex(0) {
-            return Err(Refusal::Policy);
-        }
+        let policy = policy(request)?;
         let engine = server.devices.get(&path.device).cloned().ok_or(Refusal::Device)?;
         let trans_id = daemon::TransId::of(request).0;
         Ok(ObjectRequest { engine, hash, policy, trans_id, path })
@@ -115,6 +117,18 @@ impl ObjectRequest {
             part(self.path.object.as_ref().map(|n| n.as_str()))
         )
     }
+}
+
+/// The policy that a request is of; there is but one here.
+fn policy(request: &Request) -> Result<PolicyIndex, Refusal> {
+    let policy = match request.headers().get(headers::X_BACKEND_STORAGE_POLICY_INDEX) {
+        None => PolicyIndex(0),
+        Some(value) => {
+            let index = value.to_str().ok().and_then(|text| text.parse().ok());
+            index.ok_or(Refusal::Policy)?
+        }
+    };
+    if policy == PolicyIndex(0) { Ok(policy) } else { Err(Refusal::Policy) }
 }
 
 /// The moment of a change.

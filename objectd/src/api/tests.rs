@@ -229,7 +229,7 @@ async fn bad_requests_store_nothing() {
     assert_eq!(server.call("GET", &[], "").await.status, 404);
     assert_eq!(
         server.call("PATCH", &[], "").await.header("allow"),
-        "DELETE, GET, HEAD, POST, PUT, UPDATES"
+        "DELETE, FINGERPRINTS, GET, HEAD, MERGE, PARTITIONS, POST, PUT, QUARANTINED, RECORDS, REPLICATE, UPDATES, VERIFY"
     );
     assert_eq!(server.at("/d9/7/a/c/o", "GET", &[], "").await.status, 507);
     assert_eq!(server.at("/d1/7/a/c", "GET", &[], "").await.status, 400);

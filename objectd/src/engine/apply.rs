@@ -173,13 +173,17 @@ impl<'a> Changes<'a> {
     }
 
     /// A damaged record is kept no longer.
-    pub(super) fn release(&mut self, record: &Quarantined) {
+    pub(super) fn release(&mut self, record: &Quarantined) -> Result<(), IndexError> {
+        if !self.applier.index.is_quarantined(record)? {
+            return Ok(());
+        }
         for segment in places(&record.version).map(|(segment, _)| segment) {
             if let Some(account) = self.account(segment) {
                 account.quarantined = account.quarantined.saturating_sub(1);
             }
         }
         self.batch.forget_quarantined(record);
+        Ok(())
     }
 
     /// A bulk segment is to be filled no further.

@@ -172,8 +172,7 @@ impl Committer {
                 }
                 Job::Release(records, answer) => {
                     let _ = answer.send(self.change(|changes| {
-                        records.iter().for_each(|record| changes.release(record));
-                        Ok(())
+                        records.iter().try_for_each(|record| changes.release(record))
                     }));
                 }
                 Job::Rotate(class, answer) => {

@@ -24,6 +24,7 @@ mod open;
 mod read;
 mod rebuild;
 mod recover;
+mod scan;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -37,13 +38,13 @@ pub use read::{ChunkStream, OpenRecord};
 use crate::format::{FormatError, Metadata, RecordKind, RecordParts};
 use crate::index::{Index, IndexError, Peek, Quarantined, UpdateToken};
 use crate::io::{BlockIo, Class, FairIo};
-use crate::state::{Fragment, ObjectState};
+use crate::state::{Fragment, ObjectState, Rule};
 use commit::{CommitRequest, Committed, Job};
 use daemon::SharedClock;
 use segments::Segments;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use types::{ObjectHash, Timestamp};
 use wire::ObjectUpdate;
 
@@ -113,6 +114,9 @@ struct Inner {
     commits: mpsc::Sender<Job>,
     shared: Arc<Shared>,
     clock: SharedClock,
+    rule: Rule,
+    /// Room for those who read much of the index at a time.
+    scans: Arc<Semaphore>,
     /// In seconds.
     reclaim_age: u64,
     commit_thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -245,14 +249,7 @@ impl Engine {
         let _ = self.0.commits.try_send(Job::Forget(vec![token], None));
     }
 
-    /// Damaged records that are kept, by hash.
-    pub async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>, EngineError> {
-        let inner = Arc::clone(&self.0);
-        let found = tokio::task::spawn_blocking(move || inner.index.quarantined(limit)).await;
-        Ok(found.map_err(|_| EngineError::Stopping)??)
-    }
-
-    /// Gives damaged records up: their space may be used again.
+    /// Gives damaged records up, each named once: their space may be used again.
     pub async fn release(&self, records: Vec<Quarantined>) -> Result<(), EngineError> {
         let (answer, wait) = oneshot::channel();
         let job = Job::Release(records, answer);

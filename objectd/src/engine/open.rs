@@ -2,6 +2,7 @@
 
 use super::apply::Applier;
 use super::commit::{Committer, QUEUE};
+use super::scan::SCANS;
 use super::segments::{Found, Segments};
 use super::{Engine, Inner, RecordCache, Shared, rebuild, recover};
 use crate::format::Superblock;
@@ -12,7 +13,7 @@ use daemon::SharedClock;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use types::PolicyIndex;
 
 const SUPER: &str = "SUPER";
@@ -183,6 +184,8 @@ impl Engine {
             commits,
             shared,
             clock,
+            rule: options.rule,
+            scans: Arc::new(Semaphore::new(SCANS)),
             reclaim_age: options.reclaim_age,
             commit_thread: Mutex::new(Some(thread)),
             maintaining: Mutex::default(),

@@ -3,7 +3,8 @@
 use super::commit::Job;
 use super::segments::{Pin, blocks_of};
 use super::{Engine, EngineError};
-use crate::format::{CHUNK, Extent, FormatError, Record};
+use crate::format::{CHUNK, Extent, FormatError, Metadata, Record};
+use crate::index::Quarantined;
 use crate::io::{BLOCK, BlockBuf};
 use crate::state::{BulkShare, Location, Version};
 use bytes::Bytes;
@@ -117,6 +118,14 @@ impl Engine {
             version: Arc::new(version.clone()),
             pins: Arc::new(pins),
         })
+    }
+
+    /// The metadata of a damaged record, if that part of it can still be read.
+    pub async fn quarantined_metadata(&self, record: &Quarantined) -> Option<Metadata> {
+        // No data is wanted, so none need be there.
+        let version = Version { bulk: Vec::new(), ..record.version.clone() };
+        let read = self.read_record(record.hash, &version, version.location.head_len).await;
+        read.ok().map(|opened| opened.record.metadata.clone())
     }
 
     /// What was read is not what was written, and it had not moved: it goes into quarantine.

@@ -152,7 +152,8 @@ impl Cell {
     }
 }
 
-fn state_digest(hash: &ObjectHash, state: &ObjectState) -> u128 {
+/// Of what is known of an object, wherever its records lie.
+pub fn state_digest(hash: &ObjectHash, state: &ObjectState) -> u128 {
     state.versions().iter().fold(0, |digest, version| digest ^ version_digest(hash, version))
 }
 
@@ -187,7 +188,8 @@ pub struct Quarantined {
 }
 
 impl Quarantined {
-    pub(super) fn key(&self) -> Vec<u8> {
+    /// Its place among all: by hash, then by when it was written.
+    pub fn key(&self) -> Vec<u8> {
         let Location { lsn, offset, .. } = self.version.location;
         [self.hash.0.as_slice(), &lsn.to_be_bytes(), &offset.to_be_bytes()].concat()
     }

@@ -93,7 +93,7 @@ impl Device {
     pub fn object(&self, hash: &ObjectHash) -> Result<ObjectView, InspectError> {
         let (state, completed) = self.state_now(hash)?;
         let mut quarantined = match &self.index {
-            Some(index) => index.quarantined(usize::MAX)?,
+            Some(index) => index.quarantined(&[], usize::MAX)?,
             None => Vec::new(),
         };
         quarantined.retain(|found| found.hash == *hash);

@@ -286,7 +286,7 @@ impl Device {
     fn index_summary(&self) -> Result<Option<IndexSummary>, InspectError> {
         let Some(index) = &self.index else { return Ok(None) };
         let (mut objects, mut bytes) = (0u64, 0u64);
-        for cell in index.cells() {
+        for cell in index.cells([0; 2], [u8::MAX; 2]) {
             let (_, cell) = cell?;
             objects = objects.saturating_add(cell.objects);
             bytes = bytes.saturating_add(cell.bytes);
@@ -303,7 +303,7 @@ impl Device {
             bytes,
             pending_updates: index.updates().count() as u64,
             oldest_pending_lsn: index.oldest_update()?.map(|token| token.lsn()),
-            quarantined: index.quarantined(usize::MAX)?.len() as u64,
+            quarantined: index.quarantined(&[], usize::MAX)?.len() as u64,
         }))
     }
 

@@ -188,7 +188,7 @@ async fn a_flipped_bit_in_the_log_is_never_served() {
                     let gone = |found: &Quarantined| found.hash == hash_of(number);
                     // Reads wait for the commit thread through this.
                     engine.updates_done(Vec::new()).await.expect("done");
-                    assert!(engine.quarantined(10).await.expect("listed").iter().any(gone));
+                    assert!(engine.quarantined(&[], 10).await.expect("listed").iter().any(gone));
                     quarantined = true;
                 }
             }

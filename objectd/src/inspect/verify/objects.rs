@@ -114,7 +114,7 @@ impl Verifier<'_> {
         let Some(index) = &self.device.index else { return Ok(()) };
         if self.scope == Scope::Device {
             self.end_cell()?;
-            for row in index.cells() {
+            for row in index.cells([0; 2], [u8::MAX; 2]) {
                 let (prefix, cell) = row?;
                 let seen = self.cells.seen[usize::from(u16::from_be_bytes(prefix))];
                 if !seen && cell != Cell::default() {
@@ -134,7 +134,7 @@ impl Verifier<'_> {
             }
         }
         let mut quarantined: HashMap<u32, u64> = HashMap::new();
-        for record in index.quarantined(usize::MAX)? {
+        for record in index.quarantined(&[], usize::MAX)? {
             for (segment, _) in places(&record.version) {
                 *quarantined.entry(segment).or_default() += 1;
             }
@@ -243,7 +243,7 @@ impl Verifier<'_> {
             }
         }
         let mut kept: HashSet<(ObjectHash, u64)> = HashSet::new();
-        for record in index.quarantined(usize::MAX)? {
+        for record in index.quarantined(&[], usize::MAX)? {
             kept.insert((record.hash, record.version.location.lsn));
         }
         for (hash, expected) in expected {
