@@ -5,6 +5,8 @@ mod merge;
 mod partitions;
 mod quarantined;
 mod records;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use super::Server;
