@@ -149,6 +149,22 @@ impl FrameReader {
     /// What stands where the reader stands, for whoever looks at everything: goes on behind what is damaged. Frames
     /// that are not later than `after` count as damage. `None` when nothing later stands behind.
     pub(crate) async fn step(&mut self, after: u64) -> Result<Option<Step>, OpenError> {
+        let mut step = self.look(after).await?;
+        if let Some(Step::Damaged(_)) = step {
+            // Somebody may have been writing it while it was read. What stands behind it was written later, so what is
+            // not whole now will never be.
+            self.window = (0, BlockBuf::default());
+            step = self.look(after).await?;
+        }
+        match &step {
+            Some(Step::Frame(frame)) => self.block += frame.header.blocks,
+            Some(Step::Damaged(damage)) => self.block += damage.blocks,
+            None => {}
+        }
+        Ok(step)
+    }
+
+    async fn look(&mut self, after: u64) -> Result<Option<Step>, OpenError> {
         let (block, end) = (self.block, self.segment.blocks);
         if block >= end {
             return Ok(None);
@@ -156,7 +172,6 @@ impl FrameReader {
         let error = match self.header_at(block).await? {
             Ok(header) if header.lsn > after && header.blocks <= end - block => {
                 let bytes = self.read(block, header.blocks).await?.to_vec();
-                self.block += header.blocks;
                 return Ok(Some(match frame_records(&bytes, &header) {
                     Ok(records) => Step::Frame(Frame { block, header, bytes, records }),
                     Err(error) => Step::Damaged(Damage {
@@ -175,7 +190,6 @@ impl FrameReader {
             if self.header_at(next).await?.is_ok_and(|header| header.lsn > after) {
                 let blocks = next - block;
                 let bytes = self.read(block, blocks.min(FRAME_BLOCKS_MAX)).await?.to_vec();
-                self.block = next;
                 return Ok(Some(Step::Damaged(Damage { block, blocks, lsn: None, error, bytes })));
             }
         }

@@ -73,18 +73,14 @@ impl Device {
         Device::on(io, &dir.join("index"), &budget)
     }
 
-    /// The same on a disk that is open. The index is read first: what it names is then in the log, or its segment has
-    /// changed since.
+    /// The same on a disk that is open. The index is opened last: a segment is freed only when an index is durable that
+    /// does not name it, so this one names nothing that was free when the segments were looked at, unless they have
+    /// changed since, which can be seen.
     pub fn on(
         io: Arc<dyn BlockIo>,
         index_dir: &Path,
         budget: &IndexBudget,
     ) -> Result<Device, InspectError> {
-        let index = Index::open_read_only(index_dir, budget)?;
-        let applied = match &index {
-            Some(index) => index.applied()?.unwrap_or_default(),
-            None => Applied::default(),
-        };
         let names = block_on(io.list()).map_err(InspectError::Disk)?;
         let superblock = if names.iter().any(|name| name == SUPER) {
             superblocks(&io)
@@ -112,6 +108,11 @@ impl Device {
             let dir = index_dir.parent().map_or(PathBuf::new(), Path::to_owned);
             return Err(InspectError::NoDevice(dir));
         }
+        let index = Index::open_read_only(index_dir, budget)?;
+        let applied = match &index {
+            Some(index) => index.applied()?.unwrap_or_default(),
+            None => Applied::default(),
+        };
         Ok(Device { io, superblock, files, index, applied, rule: Rule::Replicated })
     }
 
@@ -168,7 +169,10 @@ impl Device {
 
     /// Whether a segment is still used as it was when the device was opened.
     pub(super) fn is_unchanged(&self, segment: u32) -> bool {
-        let Some(file) = self.files.get(&segment) else { return true };
+        let Some(file) = self.files.get(&segment) else {
+            // It may have been made since.
+            return block_on(self.io.open(&SegmentHeader::file_name(segment))).is_err();
+        };
         match (&file.header, read_header(&self.io, file.file)) {
             (Header::Whole(then), Header::Whole(now)) => then.epoch == now.epoch,
             (Header::Unused, Header::Whole(_)) => false,

@@ -2,14 +2,14 @@
 
 use super::super::log::Passed;
 use super::super::object::StoredRecord;
-use super::{Finding, Problem, SUSPECTS_MAX, Scope, Verifier};
+use super::{Again, Finding, Problem, SUSPECTS_MAX, Scope, Stage, Verifier};
 use crate::engine::apply::{FramePlace, events_of};
 use crate::engine::frames::{Damage, Frame, place_of};
 use crate::format::{
-    CHUNK, FRAME_HEADER_LEN, FooterEntry, FormatError, Record, RecordHead, SegmentClass,
-    SegmentHeader, decode_footer, decode_update, footer_blocks,
+    CHUNK, FRAME_HEADER_LEN, FooterEntry, FormatError, FrameHeader, LastFrame, Record, RecordHead,
+    SegmentClass, SegmentHeader, decode_footer, decode_update, footer_blocks,
 };
-use crate::index::IndexError;
+use crate::index::{IndexError, Place};
 use crate::io::BLOCK;
 use crate::state::{Version, merge};
 use types::ObjectHash;
@@ -24,7 +24,8 @@ impl Verifier<'_> {
                 self.sums(segment.id).damaged = true;
                 self.follow.damaged = true;
                 let error = daemon::telemetry::chain(&error);
-                self.find(Finding::new(Problem::Unreadable(error)).at(segment.id, block));
+                let finding = Finding::new(Problem::Unreadable(error)).at(segment.id, block);
+                self.find_in_log(&segment, finding);
             }
             Passed::End(segment, block) => self.segment_ended(&segment, block),
         }
@@ -33,31 +34,99 @@ impl Verifier<'_> {
 
     /// Reads the footer of a segment, to compare the frames with.
     fn footer(&mut self, segment: &SegmentHeader) {
-        let (place, last_block) = (place_of(segment), segment.blocks - 1);
-        let problem = match self.device.read(segment.id, last_block, 1) {
-            Err(error) => Problem::Unreadable(error.to_string()),
-            Ok(block) => match footer_blocks(block.as_ref(), &place) {
-                Err(FormatError::Magic | FormatError::Misplaced) => return,
-                Err(error) => Problem::Footer(error),
-                Ok((blocks, last)) => {
-                    let from = segment.blocks - blocks;
-                    let sums = self.sums(segment.id);
-                    sums.footer_lsn = last.lsn;
-                    self.spend(u64::from(blocks) * BLOCK as u64);
-                    match self.device.read(segment.id, from, blocks) {
-                        Err(error) => Problem::Unreadable(error.to_string()),
-                        Ok(footer) => match decode_footer(footer.as_ref(), &place) {
-                            Ok(entries) => {
-                                self.sums(segment.id).footer = Some(entries.into());
-                                return;
-                            }
-                            Err(error) => Problem::Footer(error),
-                        },
-                    }
-                }
-            },
+        match self.read_footer(segment) {
+            Ok(None) => {}
+            Ok(Some((last, entries))) => {
+                let sums = self.sums(segment.id);
+                sums.footer_lsn = last.lsn;
+                sums.footer = Some(entries.into());
+            }
+            Err(problem) => {
+                let finding = Finding::new(problem).at(segment.id, segment.blocks - 1);
+                self.find_in_log(segment, finding);
+            }
+        }
+    }
+
+    fn read_footer(
+        &mut self,
+        segment: &SegmentHeader,
+    ) -> Result<Option<(LastFrame, Vec<FooterEntry>)>, Problem> {
+        let unreadable = |error: std::io::Error| Problem::Unreadable(error.to_string());
+        let place = place_of(segment);
+        let block = self.device.read(segment.id, segment.blocks - 1, 1).map_err(unreadable)?;
+        let (blocks, last) = match footer_blocks(block.as_ref(), &place) {
+            Ok(found) => found,
+            // Of an earlier use of the segment, or none at all.
+            Err(FormatError::Magic | FormatError::Misplaced) => return Ok(None),
+            Err(error) => return Err(Problem::Footer(error)),
         };
-        self.find(Finding::new(problem).at(segment.id, last_block));
+        self.spend(u64::from(blocks) * BLOCK as u64);
+        let footer = self.device.read(segment.id, segment.blocks - blocks, blocks);
+        let footer = footer.map_err(unreadable)?;
+        let entries = decode_footer(footer.as_ref(), &place).map_err(Problem::Footer)?;
+        Ok(Some((last, entries)))
+    }
+
+    /// Lists a finding in frames. Where the index does not know the log yet, a server may be writing just now, and what
+    /// was read be half of then and half of now; such a finding is held back until it was made sure of. Gives whether it is.
+    fn find_in_log(&mut self, segment: &SegmentHeader, finding: Finding) -> bool {
+        let applied = &self.device.applied;
+        let ends = |place: &&Place| place.segment == segment.id;
+        let behind = segment.first_lsn > applied.lsn
+            || applied
+                .places
+                .iter()
+                .flatten()
+                .find(ends)
+                .is_some_and(|place| finding.block.is_some_and(|block| block >= place.block));
+        if behind {
+            self.follow.held.push((segment.clone(), finding));
+        } else {
+            self.find(finding);
+        }
+        behind
+    }
+
+    /// Whether something is to be made sure of.
+    pub(super) fn is_unsure(&self) -> bool {
+        !self.follow.held.is_empty()
+    }
+
+    /// Looks for a second time at the frames behind the index, without reading what is in them.
+    pub(super) fn passed_again(&mut self, passed: Passed, again: &mut Again) {
+        match passed {
+            Passed::Frame(segment, frame) => {
+                let header = &frame.header;
+                self.spend(u64::from(header.blocks) * BLOCK as u64);
+                if self.out_of_order(again.last, header, false).is_some() {
+                    again.wrong.insert((segment.id, frame.block));
+                }
+                again.last = Some((header.lsn, header.crc));
+            }
+            Passed::Damaged(segment, damage) => {
+                again.wrong.insert((segment.id, damage.block));
+            }
+            Passed::Unreadable(segment, block, _) => {
+                again.wrong.insert((segment.id, block));
+            }
+            Passed::Begin(_) | Passed::End(..) => {}
+        }
+    }
+
+    /// What is still wrong is listed. What was in passing is forgotten.
+    pub(super) fn make_sure(&mut self, again: &Again) {
+        for (segment, finding) in std::mem::take(&mut self.follow.held) {
+            let place = (segment.id, finding.block.unwrap_or(0));
+            let footer = place.1 == segment.blocks - 1;
+            let still =
+                again.wrong.contains(&place) || footer && self.read_footer(&segment).is_err();
+            if still && matches!(finding.problem, Problem::Missing { .. }) {
+                self.find_in_all(finding);
+            } else if still {
+                self.find(finding);
+            }
+        }
     }
 
     fn frame(&mut self, segment: &SegmentHeader, frame: &Frame) -> Result<(), IndexError> {
@@ -68,10 +137,13 @@ impl Verifier<'_> {
         if self.device.index.is_some() && lsn > self.device.applied.lsn {
             self.report.frames_behind_index += 1;
         }
-        if let Some(torn) = self.follow.torn.take() {
-            self.find(torn);
+        if let Some((segment, torn)) = self.follow.torn.take() {
+            self.find_in_log(&segment, torn);
         }
-        self.check_order(segment, frame);
+        if let Some(problem) = self.out_of_order(self.follow.last, header, self.follow.damaged) {
+            let finding = Finding::new(problem).at(segment.id, frame.block).frame(lsn);
+            self.find_in_log(segment, finding);
+        }
         self.follow.last = Some((lsn, header.crc));
         self.sums(segment.id).last_lsn = lsn;
         let place = FramePlace { segment: segment.id, block: frame.block };
@@ -87,24 +159,24 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Frames have all numbers, and each names the one before.
-    fn check_order(&mut self, segment: &SegmentHeader, frame: &Frame) {
-        let lsn = frame.header.lsn;
-        let at = |problem| Finding::new(problem).at(segment.id, frame.block).frame(lsn);
+    /// Frames have all numbers, and each names the one before. `damaged` says that numbers are known to be missing.
+    fn out_of_order(
+        &self,
+        last: Option<(u64, u32)>,
+        header: &FrameHeader,
+        damaged: bool,
+    ) -> Option<Problem> {
+        let lsn = header.lsn;
         let whole = self.scope == Scope::Device;
-        let (before, crc) = self.follow.last.unwrap_or((0, 0));
+        let (before, crc) = last.unwrap_or((0, 0));
         if lsn == before + 1 {
             // The chain begins with 0.
-            if (before > 0 || whole) && frame.header.previous_crc != crc {
-                self.find(at(Problem::Chain));
-            }
-            return;
+            let known = before > 0 || whole;
+            return (known && header.previous_crc != crc).then_some(Problem::Chain);
         }
         let from = (before + 1).max(self.device.unbroken_from());
         // Frames that are damaged were named already, and which numbers they had is not always known.
-        if whole && from < lsn && !self.follow.damaged {
-            self.find_in_all(at(Problem::Missing { from, until: lsn - 1 }));
-        }
+        (whole && from < lsn && !damaged).then(|| Problem::Missing { from, until: lsn - 1 })
     }
 
     /// Whether a footer, if there is one, lists this record next.
@@ -130,12 +202,14 @@ impl Verifier<'_> {
         // The log may end like this, unless something says that it does not: what was not written whole was never
         // acknowledged.
         if !sealed && damage.lsn.is_some_and(|lsn| lsn > self.device.applied.lsn) {
-            if let Some(earlier) = self.follow.torn.replace(finding) {
-                self.find(earlier);
+            if let Some((earlier, finding)) = self.follow.torn.replace((segment.clone(), finding)) {
+                self.find_in_log(&earlier, finding);
             }
             return Ok(());
         }
-        self.find(finding);
+        if self.find_in_log(segment, finding) {
+            return Ok(());
+        }
         let place = FramePlace { segment: segment.id, block: damage.block };
         let mut at = FRAME_HEADER_LEN;
         while let Some(bytes) = damage.bytes.get(at..)
@@ -251,14 +325,12 @@ impl Verifier<'_> {
             let Some(header) = bulk.filter(|header| extent.block > 0 && end <= header.blocks)
             else {
                 possible = false;
-                if self.is_unchanged(extent.segment) {
-                    self.find(finding(Problem::Extent));
-                }
+                self.find_through(extent.segment, finding(Problem::Extent));
                 continue;
             };
             let taken = self.device.account(&self.accounts, header).taken;
             if known && end > taken {
-                self.find(finding(Problem::Taken));
+                self.find_through(extent.segment, finding(Problem::Taken));
             }
         }
         possible
@@ -279,13 +351,18 @@ impl Verifier<'_> {
         }
     }
 
-    pub(super) fn log_ended(&mut self) {
+    /// All frames were read. Gives what comes then.
+    pub(super) fn log_ended(&mut self) -> Stage {
         self.report.torn_end = self.follow.torn.take().is_some();
         let last = self.follow.last.map_or(0, |(lsn, _)| lsn);
         let applied = self.device.applied.lsn;
         let kept = applied >= self.device.unbroken_from();
         if self.scope == Scope::Device && kept && last < applied && !self.follow.damaged {
             self.find_in_all(Finding::new(Problem::LogEndsEarly { applied, last }));
+        }
+        match self.device.index {
+            Some(_) => Stage::Objects(ObjectHash([0; 16])),
+            None => Stage::Done,
         }
     }
 }

@@ -20,7 +20,7 @@ pub use report::{Finding, Problem, Report};
 use super::log::LogWalk;
 use super::object::StoredRecord;
 use super::{DataReader, Device, Header, InspectError};
-use crate::format::{FooterEntry, SegmentClass};
+use crate::format::{FooterEntry, SegmentClass, SegmentHeader};
 use crate::index::{Account, Cell};
 use crate::io::BLOCK;
 use crate::state::{Location, Version};
@@ -74,6 +74,7 @@ pub struct Verifier<'d> {
 enum Stage {
     Headers,
     Log(LogWalk),
+    Again(LogWalk, Again),
     /// The objects from this hash on.
     Objects(ObjectHash),
     Rows,
@@ -130,7 +131,15 @@ struct Follow {
     /// Something is damaged, so that numbers may be missing.
     damaged: bool,
     /// A frame that does not hold, behind which nothing has come yet.
-    torn: Option<Finding>,
+    torn: Option<(SegmentHeader, Finding)>,
+    /// What may have come of a server that was writing just then.
+    held: Vec<(SegmentHeader, Finding)>,
+}
+
+/// A second look at the frames that the index does not know.
+struct Again {
+    last: Option<(u64, u32)>,
+    wrong: HashSet<(u32, u32)>,
 }
 
 /// Summaries while objects are gone through in the order of their hashes.
@@ -198,12 +207,17 @@ impl<'d> Verifier<'d> {
                         self.passed(passed)?;
                         Stage::Log(walk)
                     }
+                    None if self.is_unsure() => self.look_again(),
+                    None => self.log_ended(),
+                },
+                Stage::Again(mut walk, mut again) => match walk.next(self.device) {
+                    Some(passed) => {
+                        self.passed_again(passed, &mut again);
+                        Stage::Again(walk, again)
+                    }
                     None => {
-                        self.log_ended();
-                        match self.device.index {
-                            Some(_) => Stage::Objects(ObjectHash([0; 16])),
-                            None => Stage::Done,
-                        }
+                        self.make_sure(&again);
+                        self.log_ended()
                     }
                 },
                 Stage::Objects(from) => match self.objects(&from)? {
@@ -227,6 +241,13 @@ impl<'d> Verifier<'d> {
             };
         }
         Ok(Progress::More)
+    }
+
+    fn look_again(&self) -> Stage {
+        let applied = &self.device.applied;
+        let last = (applied.lsn > 0).then_some((applied.lsn, applied.header_crc));
+        let again = Again { last, wrong: HashSet::new() };
+        Stage::Again(LogWalk::behind(self.device, applied), again)
     }
 
     fn walk(&self) -> LogWalk {
@@ -258,6 +279,15 @@ impl<'d> Verifier<'d> {
             self.report.changed += 1;
         } else {
             self.report.list(finding);
+        }
+    }
+
+    /// The same for what is to be found in another segment than the finding names.
+    fn find_through(&mut self, segment: u32, finding: Finding) {
+        if self.is_unchanged(segment) {
+            self.find(finding);
+        } else {
+            self.report.changed += 1;
         }
     }
 

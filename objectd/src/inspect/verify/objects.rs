@@ -61,8 +61,8 @@ impl Verifier<'_> {
                 let file = self.device.files.get(&segment).and_then(|file| file.in_use());
                 let bulk = segment != at.segment;
                 let right = file.is_some_and(|h| (h.class == SegmentClass::Bulk) == bulk);
-                if !right && self.covers(segment) && self.is_unchanged(segment) {
-                    self.find_record((at.segment, at.offset), finding(Problem::NoSegment));
+                if !right && self.covers(segment) && self.listed.insert((at.segment, at.offset)) {
+                    self.find_through(segment, finding(Problem::NoSegment));
                 }
                 let sums = self.sums(segment);
                 sums.live += bytes;
