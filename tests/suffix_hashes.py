@@ -21,7 +21,6 @@ import os
 import pathlib
 import pickle
 import random
-import shutil
 import socket
 import struct
 import subprocess
@@ -29,7 +28,9 @@ import sys
 import tempfile
 import time
 
-PACKAGE = "swift==2.38.3"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "benches"))
+from compare import install  # noqa: E402  (found by the line above)
+
 PREFIX, SUFFIX = "before", "behind"
 PART_POWER = 3
 SUFFIXES = 24
@@ -40,19 +41,10 @@ RECLAIM_AGE = 7 * DAY
 
 def enter_environment():
     """Runs this script again by a Python that has Swift, which is installed if need be."""
-    default = pathlib.Path.home() / ".cache" / "apus"
-    venv = pathlib.Path(os.environ.get("APUS_TEST_CACHE", default)) / "venv-swift-server"
-    python = venv / "bin" / "python"
-    if pathlib.Path(sys.prefix) == venv:
-        return
-    if not (venv / "complete").exists():
-        print(f"installing {PACKAGE} into {venv}", flush=True)
-        shutil.rmtree(venv, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-        subprocess.run([*pip, PACKAGE], check=True)
-        (venv / "complete").touch()
-    os.execv(python, [str(python), *sys.argv])
+    if pathlib.Path(sys.prefix) != install.cache_dir() / "venv-swift-server":
+        python = install.swift_environment() / "python"
+        # What Swift imports is deprecated here and there.
+        os.execv(python, [str(python), "-W", "ignore", *sys.argv])
 
 
 def hash_of(name):
@@ -112,21 +104,26 @@ class Apus:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("APUS_")}
-        environment |= {
-            "APUS_DATA": str(home / "apus"),
-            "APUS_DEVICES": "1",
-            "APUS_REPLICAS": "1",
-            "APUS_BACKEND__OBJECT_PORT": str(self.port),
-            "APUS_CLUSTER__HASH_PATH_PREFIX": PREFIX,
-            "APUS_CLUSTER__HASH_PATH_SUFFIX": SUFFIX,
-            "APUS_CLUSTER__PART_POWER": str(PART_POWER),
-            "APUS_OBJECTD__RECLAIM_AGE": str(RECLAIM_AGE),
-            "APUS_OBJECTD__RESERVE_MIB": "1",
-        }
+        config = home / "apus.toml"
+        config.write_text(
+            f"""
+data = "{home / "apus"}"
+devices = 1
+replicas = 1
+[backend]
+object_port = {self.port}
+[cluster]
+hash_path_prefix = "{PREFIX}"
+hash_path_suffix = "{SUFFIX}"
+part_power = {PART_POWER}
+[objectd]
+reclaim_age = {RECLAIM_AGE}
+reserve_mib = 1
+"""
+        )
         log = open(home / "log", "ab")
-        command = [binary, "objectd"]
+        command = [binary, "objectd", "--config", config]
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        self.connection = None
         deadline = time.monotonic() + READY_SECONDS
         while True:
             try:
@@ -139,15 +136,14 @@ class Apus:
                 time.sleep(0.05)
 
     def ask(self, method, path, headers=None, body=b""):
-        if self.connection is None:
-            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        # One connection each: a refused PUT's body is not read, and the connection ends with it.
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            self.connection.request(method, path, body=body, headers=headers or {})
-            answer = self.connection.getresponse()
+            connection.request(method, path, body=body, headers=headers or {})
+            answer = connection.getresponse()
             return answer.status, answer.read()
-        except OSError:
-            self.connection = None
-            raise
+        finally:
+            connection.close()
 
     def stop(self):
         self.process.terminate()
@@ -156,7 +152,7 @@ class Apus:
 
 def moments(chance, now):
     """Few moments of one object, so that some repeat."""
-    base = now - chance.choice([DAY, DAY, DAY, 30 * DAY])
+    base = now - DAY
     found = []
     for _ in range(chance.randint(1, 5)):
         raw = int((base + chance.randint(0, 3)) * 100_000) + chance.choice([0, 0, 1, 77_777])
@@ -172,19 +168,32 @@ def history(chance, names, now):
     asked = []
     for name in names:
         times = moments(chance, now)
-        for _ in range(chance.choice([1, 1, 2, 3, 5, 8])):
-            method = chance.choices(["PUT", "POST", "DELETE"], [4, 4, 2])[0]
-            headers = {"X-Timestamp": chance.choice(times)}
+        methods = chance.choices(["PUT", "POST", "DELETE"], [4, 4, 2], k=chance.randint(1, 8))
+        turns = sorted(chance.random() for _ in methods)
+        if chance.random() < 0.2:
+            # Before the reclaim age, and deleted at last: Swift forgets that at once, apus some time later, so nothing
+            # may come after it that depends on it.
+            old = int(now - 30 * DAY)
+            times = [f"{old - 2:010}.00000", f"{old - 1:010}.00000"]
+            methods = chance.choice([["DELETE"], ["PUT", "DELETE"], ["PUT"], ["PUT", "POST"]])
+            turns = sorted(chance.random() for _ in methods)
+            moments_of = iter(times)
+        else:
+            moments_of = iter(lambda: chance.choice(times), None)
+        for turn, method in zip(turns, methods):
+            headers = {"X-Timestamp": next(moments_of)}
             body = b""
             if method == "PUT":
-                body = chance.randbytes(chance.choice([0, 3, 70_000] if chance.random() < 0.1 else [0, 3]))
+                body = chance.randbytes(chance.choice([0, 3]))
                 headers["Content-Type"] = "text/plain"
                 headers["Content-Length"] = str(len(body))
             if method == "POST":
                 headers["X-Object-Meta-Color"] = chance.choice(["red", "green"])
-                if chance.random() < 0.5:
+                # A content type's offset is lost in Swift when a newer POST came before, and kept when not; here it
+                # is always kept. Only internal services set offsets, and none of them posts.
+                if chance.random() < 0.5 and "_" not in headers["X-Timestamp"]:
                     headers["Content-Type"] = "text/html"
-            asked.append((chance.random(), name, method, headers, body))
+            asked.append((turn, name, method, headers, body))
     asked.sort(key=lambda one: one[0])
     return [one[1:] for one in asked]
 
@@ -307,7 +316,8 @@ def golden(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", default=None, help="the apus to test")
+    target = os.environ.get("CARGO_TARGET_DIR", pathlib.Path.home() / ".cache" / "apus" / "target")
+    parser.add_argument("--apus", default=os.path.join(target, "release", "apus"))
     parser.add_argument("--seed", type=int, default=None, help="of the history; random if not given")
     parser.add_argument("--objects", type=int, default=400)
     parser.add_argument("--golden", metavar="FILE", help="write the table for the unit tests, and end")
@@ -316,11 +326,9 @@ def main():
     if options.golden:
         golden(options.golden)
         return 0
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
-    binary = options.binary or str(target / "release" / "apus")
     seed = options.seed if options.seed is not None else random.randrange(2**32)
     print(f"seed {seed}", flush=True)
-    tally = compare(binary, seed, options.objects)
+    tally = compare(options.apus, seed, options.objects)
     print(f"{tally.passed} passed, {tally.failed} failed")
     return 1 if tally.failed else 0
 

@@ -12,6 +12,7 @@ mod verify;
 use super::Server;
 use super::error::Refusal;
 use crate::engine::Engine;
+use crate::io::Class;
 use http::{HeaderValue, Uri, header};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -41,7 +42,11 @@ struct DeviceRequest {
 pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
     let method = request.method().clone();
     let (parts, body) = request.into_parts();
-    let device = DeviceRequest::read(server, &parts.uri)?;
+    let class = match method.as_str() {
+        VERIFY | FINGERPRINTS | PARTITIONS | QUARANTINED => Class::Audit,
+        _ => Class::Replication,
+    };
+    let device = DeviceRequest::read(server, &parts.uri, class)?;
     match method.as_str() {
         FINGERPRINTS => fingerprints::fingerprints(device).await,
         MERGE => merge::merge(device, body).await,
@@ -54,10 +59,10 @@ pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Resp
 }
 
 impl DeviceRequest {
-    fn read(server: &Arc<Server>, uri: &Uri) -> Result<Self, Refusal> {
+    fn read(server: &Arc<Server>, uri: &Uri, class: Class) -> Result<Self, Refusal> {
         let name = percent_decode_str(uri.path().trim_start_matches('/'));
         let name = name.decode_utf8().map_err(|_| Refusal::Device)?;
-        let engine = server.devices.get(name.as_ref()).ok_or(Refusal::Device)?.clone();
+        let engine = server.devices.get(name.as_ref()).ok_or(Refusal::Device)?.share(class);
         let query = wire::parse_query(uri.query());
         let query = query.map_err(|error| Refusal::Bad(error.to_string()))?;
         Ok(DeviceRequest { server: Arc::clone(server), engine, query })

@@ -59,6 +59,7 @@ fn two_devices(rule: Rule) -> Devices {
         update_timeout: Duration::from_secs(1),
         in_flight: Default::default(),
         body_memory: Semaphore::new(64),
+        md5: lanes::Md5Lanes::start(1).expect("threads"),
     };
     Devices { server: Arc::new(server), disks }
 }
@@ -121,7 +122,7 @@ impl Devices {
             hash: self.hash(number),
             timestamp: Timestamp::from_raw(step.raw),
             content_type_timestamp: step.typed.map(Timestamp::from_raw),
-            delete_at: if step.raw % 5 == 0 { NOW + 1000 } else { 0 },
+            delete_at: if step.raw.is_multiple_of(5) { NOW + 1000 } else { 0 },
             fragment: step.fragment,
             metadata: &metadata,
             body: body.finish().await.expect("stored"),
@@ -212,7 +213,7 @@ fn story(number: u64, rule: Rule) -> Vec<Step> {
         4 => vec![meta(9)],
         _ => vec![put(4), gone(2), typed(8)],
     };
-    if rule == Rule::Erasure && number % 2 == 0 {
+    if rule == Rule::Erasure && number.is_multiple_of(2) {
         steps.push(step(RecordKind::Durable, 9));
         steps.push(put(9));
         steps.push(put(10));
@@ -226,7 +227,7 @@ async fn both_ways(rule: Rule) {
         for (at, step) in story(number, rule).iter().enumerate() {
             // Some of it is here, some there, some on both.
             let mixed = number.wrapping_mul(31) + at as u64 * 7;
-            if mixed % 3 != 0 {
+            if !mixed.is_multiple_of(3) {
                 devices.change("a", number, step).await;
             }
             if mixed % 3 != 1 {
@@ -263,8 +264,8 @@ async fn fragments_make_two_devices_the_same() {
 #[tokio::test]
 async fn a_damaged_stream_is_refused_from_there_on() {
     let devices = two_devices(Rule::Replicated);
-    for number in 0..6 {
-        let len = if number % 2 == 0 { 100_000 } else { 10 };
+    for number in 0..6u64 {
+        let len = if number.is_multiple_of(2) { 100_000 } else { 10 };
         let step = Step { len, ..step(RecordKind::Data, number) };
         devices.change("a", number, &step).await;
     }
