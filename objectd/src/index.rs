@@ -338,14 +338,14 @@ impl Index {
         Ok(self.db.get_pinned_cf(self.column(UPD), token.key())?.is_some())
     }
 
-    /// A listing update that still waits.
-    pub fn update(&self, token: UpdateToken) -> Result<Option<Vec<u8>>, IndexError> {
-        Ok(self.db.get_cf(self.column(UPD), token.key())?)
-    }
-
-    /// All listing updates that still wait, as their records carry them, oldest first.
-    pub fn updates(&self) -> impl Iterator<Item = Result<(UpdateToken, Box<[u8]>), IndexError>> {
-        let rows = self.db.iterator_cf(self.column(UPD), rocksdb::IteratorMode::Start);
+    /// Listing updates that still wait, as their records carry them, oldest first, from one on.
+    pub fn updates(
+        &self,
+        from: UpdateToken,
+    ) -> impl Iterator<Item = Result<(UpdateToken, Box<[u8]>), IndexError>> {
+        let from = from.key();
+        let mode = rocksdb::IteratorMode::From(&from, rocksdb::Direction::Forward);
+        let rows = self.db.iterator_cf(self.column(UPD), mode);
         rows.map(|row| {
             let (key, value) = row?;
             Ok((UpdateToken::parse(&key).ok_or(FormatError::Field("token"))?, value))

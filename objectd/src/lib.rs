@@ -272,8 +272,13 @@ async fn maintain(device: String, engine: Engine, pause: Duration, shutdown: dae
             () = shutdown.wait() => return,
         }
         let working = engine.clone();
-        let Ok(done) = tokio::task::spawn_blocking(move || working.maintain()).await else {
-            continue;
+        let done = match tokio::task::spawn_blocking(move || working.maintain()).await {
+            Ok(done) => done,
+            // A panic was logged where it happened; to go on could repeat it for ever.
+            Err(error) => {
+                tracing::error!(device, %error, "no space is won back any more, until a restart");
+                return;
+            }
         };
         match done {
             Ok(done) if done == Maintenance::default() => {}

@@ -3,7 +3,7 @@
 //! The same code runs when a frame was just written, when the log is replayed, and when an index is made anew.
 
 use super::segments::Segments;
-use crate::format::{FormatError, RecordHead, SegmentHeader, bulk_shares};
+use crate::format::{FormatError, RecordHead, RecordKind, SegmentHeader, bulk_shares};
 use crate::index::{
     Account, Applied, Cell, Index, IndexBatch, IndexError, Quarantined, UpdateToken,
 };
@@ -128,8 +128,15 @@ impl<'a> Changes<'a> {
         if let Some(account) = self.account(at.segment) {
             account.written += u64::from(at.len).next_multiple_of(8);
         }
+        let says_something = matches!(event.version.kind, RecordKind::Data | RecordKind::Meta);
         let known = self.known(&event.hash)?;
         known.now = merge(&known.now, event.version, rule);
+        if says_something
+            && known.now.at(&at).is_none()
+            && let Some(account) = self.account(at.segment)
+        {
+            account.late = true;
+        }
         if let Some((token, update)) = event.update {
             self.batch.put_update(token, &update);
         }

@@ -159,8 +159,14 @@ impl Committer {
                     }
                     self.finish(&mut group);
                 }
-                Job::Relocate(moves, answer) => {
-                    let _ = answer.send(self.relocate(moves));
+                Job::Relocate(mut moves, answer) => {
+                    let moved = self.relocate(&mut moves);
+                    if matches!(moved, Err(EngineError::Poisoned)) {
+                        // A frame that may be on disk may name these blocks after a restart.
+                        let reservations = moves.into_iter().filter_map(|it| it.reservation);
+                        reservations.for_each(Reservation::keep);
+                    }
+                    let _ = answer.send(moved);
                 }
                 Job::Retire(versions, answer) => {
                     let _ = answer.send(self.change(|changes| {
@@ -285,6 +291,8 @@ impl Committer {
         }
         self.frame.resize(blocks);
         let heads = lay_records(&mut self.frame, records)?;
+        let place = FramePlace { segment: tail.segment.id, block: tail.next_block };
+        let events = events_of(place, self.frame.as_ref(), &heads)?;
         let within = match self.shared.updates_from.load(Ordering::Acquire) {
             0 => 0,
             from => u32::try_from((lsn + 1).saturating_sub(from).max(1)).unwrap_or(0),
@@ -313,8 +321,6 @@ impl Committer {
         metrics::histogram!("apus_object_commit_seconds").record(started.elapsed().as_secs_f64());
         metrics::counter!("apus_object_frames_total", "class" => class.name()).increment(1);
         metrics::counter!("apus_object_records_total").increment(heads.len() as u64);
-        let place = FramePlace { segment: tail.segment.id, block: tail.next_block };
-        let events = events_of(place, self.frame.as_ref(), &heads)?;
         if let Some(table) = &mut tail.table {
             list(table, &events);
         }
@@ -412,11 +418,11 @@ impl Committer {
     }
 
     /// Puts copies in the place of their originals, if these still count. Gives the bytes that were written.
-    fn relocate(&mut self, mut moves: Vec<Relocation>) -> Result<u64, EngineError> {
+    fn relocate(&mut self, moves: &mut [Relocation]) -> Result<u64, EngineError> {
         let applier = self.applier.clone();
         let mut changes = applier.changes();
         let mut current = Vec::with_capacity(moves.len());
-        for relocation in &mut moves {
+        for relocation in moves {
             if changes.state(&relocation.hash)?.at(&relocation.from).is_some() {
                 current.push(relocation);
             }

@@ -232,10 +232,13 @@ impl Engine {
         if record.update.is_empty() {
             return Ok(None);
         }
-        // Its number in the frame is not known here, and frames are short.
-        for number in 0..=u8::MAX {
-            let token = UpdateToken::new(version.location.lsn, number);
-            if self.0.index.update(token)?.is_some_and(|update| *update == record.update) {
+        // Its number in the frame is not known here, but what it says.
+        for row in self.0.index.updates(UpdateToken::new(version.location.lsn, 0)) {
+            let (token, update) = row?;
+            if token.lsn() != version.location.lsn {
+                break;
+            }
+            if *update == record.update {
                 return Ok(Some(token));
             }
         }

@@ -6,6 +6,7 @@ use super::segments::Use;
 use super::{Engine, EngineError};
 use crate::format::SegmentClass;
 use crate::io::Class;
+use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -36,15 +37,19 @@ pub struct Maintenance {
     pub retired: u64,
 }
 
-/// Counts rounds.
+/// What one round leaves for the next.
 #[derive(Default)]
 pub(super) struct Rounds {
     victims: u64,
+    /// Segments that could not be read, by their epochs: they stay as they are.
+    unreadable: HashSet<u64>,
 }
 
 /// What a choice is made from.
 pub(super) struct Situation<'a> {
     pub(super) uses: &'a [Use],
+    /// Epochs of those that are not to be chosen.
+    pub(super) passed_over: &'a HashSet<u64>,
     pub(super) free_percent: u64,
     pub(super) now_micros: u64,
     /// Tombstones are kept so long, in µs.
@@ -61,14 +66,14 @@ impl Engine {
         }
         self.close_old()?;
         self.free_dead(&mut done)?;
-        let mut skipped = Vec::new();
+        let mut passed_over = rounds.unreadable.clone();
         for _ in 0..VICTIMS {
-            let mut uses = self.0.segments.uses();
-            uses.retain(|used| !skipped.contains(&used.header.id));
+            let uses = self.0.segments.uses();
             let now_micros = self.0.clock.micros();
             let reclaim_micros = self.0.reclaim_age.saturating_mul(MICROS);
             let situation = Situation {
                 uses: &uses,
+                passed_over: &passed_over,
                 free_percent: self.0.segments.free_percent(),
                 now_micros,
                 reclaim_micros,
@@ -83,7 +88,15 @@ impl Engine {
             {
                 // Another may need less room, or none at all.
                 Err(EngineError::Full) => {
-                    skipped.push(victim.header.id);
+                    passed_over.insert(victim.header.epoch);
+                    continue;
+                }
+                Err(error @ (EngineError::Read(_) | EngineError::Damaged(_))) => {
+                    let (segment, epoch) = (victim.header.id, victim.header.epoch);
+                    let error = daemon::telemetry::chain(&error);
+                    tracing::error!(error, segment, "a segment cannot be emptied, and stays");
+                    rounds.unreadable.insert(epoch);
+                    passed_over.insert(epoch);
                     continue;
                 }
                 other => other?,
@@ -102,17 +115,7 @@ impl Engine {
 
     /// Frees what holds nothing any more.
     fn free_dead(&self, done: &mut Maintenance) -> Result<(), EngineError> {
-        let uses = self.0.segments.uses();
-        let dead: Vec<u32> = uses
-            .iter()
-            .filter(|used| {
-                used.sealed
-                    && used.account.live == 0
-                    && used.account.quarantined == 0
-                    && used.reserved == 0
-            })
-            .map(|used| used.header.id)
-            .collect();
+        let dead = self.0.segments.dead();
         if dead.is_empty() || self.is_poisoned() {
             return Ok(());
         }
@@ -148,7 +151,10 @@ impl Situation<'_> {
     pub(super) fn victim(&self, oldest: bool) -> Option<&Use> {
         let sealed = || self.uses.iter().filter(|used| used.sealed);
         let candidates = sealed().filter(|used| {
-            used.account.quarantined == 0 && used.reserved == 0 && used.account.live > 0
+            used.account.quarantined == 0
+                && used.reserved == 0
+                && used.account.live > 0
+                && !self.passed_over.contains(&used.header.epoch)
         });
         let (garbage, room) = sealed().fold((0, 0), |(garbage, room), used| {
             (garbage + used.room() - self.needed(used), room + used.room())
@@ -160,7 +166,10 @@ impl Situation<'_> {
         };
         let pays = candidates.filter(|used| self.needed(used) * 100 <= used.room() * most);
         if oldest {
-            return pays.min_by_key(|used| (used.header.first_lsn, used.header.epoch));
+            return pays.min_by_key(|used| {
+                let needs = used.needs_tombstones_from().unwrap_or(u64::MAX);
+                (needs, used.header.epoch)
+            });
         }
         pays.max_by(|a, b| {
             let older = b.header.first_lsn.cmp(&a.header.first_lsn);
@@ -190,7 +199,7 @@ impl Situation<'_> {
     /// has deleted is gone, and so the tombstone may go.
     pub(super) fn waterline(&self, except: u32) -> u64 {
         let logs = self.uses.iter().filter(|used| used.header.class != SegmentClass::Bulk);
-        let other = logs.filter(|used| used.header.id != except && used.has_dead_records());
-        other.map(|used| used.header.first_lsn).min().unwrap_or(u64::MAX)
+        let other = logs.filter(|used| used.header.id != except);
+        other.filter_map(Use::needs_tombstones_from).min().unwrap_or(u64::MAX)
     }
 }

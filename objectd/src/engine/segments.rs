@@ -107,9 +107,18 @@ impl Use {
         u64::from(self.header.blocks.saturating_sub(1)) * BLOCK as u64
     }
 
-    /// Of a log segment: whether a record stands in it that means nothing any more.
-    pub(super) fn has_dead_records(&self) -> bool {
-        self.account.written > self.account.live
+    /// Of a log segment: tombstones in frames before this one are not needed against anything in it. `None` when no
+    /// record in it is dead, and so none could come back.
+    pub(super) fn needs_tombstones_from(&self) -> Option<u64> {
+        match self.account {
+            Account { late: true, .. } => Some(0),
+            Account { written, live, .. } => (written > live).then_some(self.header.first_lsn),
+        }
+    }
+
+    /// Whether nothing in it is needed, or may come to be.
+    fn is_dead(&self) -> bool {
+        self.sealed && self.account.live == 0 && self.account.quarantined == 0 && self.reserved == 0
     }
 }
 
@@ -342,13 +351,8 @@ impl Segments {
         let Some(segment) = self.segment(id) else { return Ok(false) };
         let header = {
             let mut state = self.state();
-            let unused = |used: &&Use| {
-                used.sealed
-                    && used.account.live == 0
-                    && used.account.quarantined == 0
-                    && used.reserved == 0
-            };
-            let Some(used) = state.uses.get(&id).filter(unused) else { return Ok(false) };
+            let dead = |used: &&Use| used.is_dead();
+            let Some(used) = state.uses.get(&id).filter(dead) else { return Ok(false) };
             // A reader pins first and looks then whether what it wants is still there; it is not.
             if segment.readers.load(Ordering::Acquire) > 0 {
                 return Ok(false);
@@ -404,7 +408,7 @@ impl Segments {
     }
 
     async fn prepare(&self) -> Result<(), EngineError> {
-        if !self.has_room() {
+        if !self.has_room() || !self.can_grow() {
             return Ok(());
         }
         let id = {
@@ -515,6 +519,15 @@ impl Segments {
                 used.account = *account;
             }
         }
+    }
+
+    /// Segments that hold nothing any more, and that nobody reads.
+    pub(super) fn dead(&self) -> Vec<u32> {
+        let state = self.state();
+        let dead = state.uses.iter().filter(|(_, used)| used.is_dead()).map(|(id, _)| *id);
+        let unread =
+            |id: &u32| self.segment(*id).is_some_and(|it| it.readers.load(Ordering::Acquire) == 0);
+        dead.filter(unread).collect()
     }
 
     /// All segments in use.

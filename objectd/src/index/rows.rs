@@ -92,13 +92,16 @@ pub struct Account {
     pub taken: u32,
     /// Damaged records in it, which are kept.
     pub quarantined: u32,
+    /// Of a log segment: whether something stands in it that was deleted or replaced before it came. A tombstone from
+    /// an earlier frame is needed against it.
+    pub late: bool,
 }
 
 impl Account {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.u64(self.epoch).u64(self.live).u64(self.written).u64(self.tombstones);
-        out.u32(self.taken).u32(self.quarantined);
+        out.u32(self.taken).u32(self.quarantined).u8(self.late.into());
         out.0
     }
 
@@ -111,6 +114,8 @@ impl Account {
             tombstones: fields.u64()?,
             taken: fields.u32()?,
             quarantined: fields.u32()?,
+            // Rows of before this was counted: it cannot be ruled out.
+            late: fields.is_empty() || fields.u8()? != 0,
         })
     }
 }

@@ -301,7 +301,7 @@ impl Device {
             streams: streams.collect(),
             objects,
             bytes,
-            pending_updates: index.updates().count() as u64,
+            pending_updates: index.updates(crate::index::UpdateToken(0)).count() as u64,
             oldest_pending_lsn: index.oldest_update()?.map(|token| token.lsn()),
             quarantined: index.quarantined(&[], usize::MAX)?.len() as u64,
         }))

@@ -147,6 +147,9 @@ impl Merge {
             return Some("its name does not belong to its hash");
         }
         let fragment = head.fragment.is_some();
+        if head.content_type_timestamp.is_some_and(|typed| typed.raw > head.timestamp.raw) {
+            return Some("its content type is newer than itself");
+        }
         match (self.engine.rule(), head.kind) {
             (_, RecordKind::Data) if head.data_len > self.engine.data_max() => {
                 Some("it is longer than an object may be")

@@ -289,3 +289,25 @@ async fn what_is_read_often_is_kept_in_memory_and_never_stale() {
     assert!(get(&engine, 1).await.expect("read").is_none());
     close(engine).await;
 }
+
+/// Data that arrives behind a newer deletion is garbage at once, in a frame that is younger than the tombstone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tombstone_stays_while_late_data_that_it_deleted_is_on_the_disk() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let at = device.now();
+    delete(&engine, 1, at + 10).await.expect("deleted");
+    put(&engine, 1, at, &content(1, 9000)).await.expect("put, and dead on arrival");
+    // The segment with it holds mostly what lives, and stays.
+    for number in 100..130 {
+        put(&engine, number, at, &content(number, 15_000)).await.expect("put");
+    }
+    device.clock.advance_micros(7_200_000_000);
+    for _ in 0..4 {
+        maintain(&engine).await;
+    }
+    close(engine).await;
+    let engine = device.open("/made-anew");
+    assert!(get(&engine, 1).await.expect("read").is_none(), "the object is back");
+    close(engine).await;
+}

@@ -121,7 +121,7 @@ impl Verifier<'_> {
                     self.report.list(Finding::new(Problem::Cell(hex_encode(&prefix))));
                 }
             }
-            for row in index.updates() {
+            for row in index.updates(crate::index::UpdateToken(0)) {
                 match row {
                     Ok((token, update)) => {
                         if let Err(error) = decode_update(&update) {
