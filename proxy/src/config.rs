@@ -4,6 +4,8 @@ use serde::Deserialize;
 use std::time::Duration;
 use types::{Limits, PolicyIndex};
 
+use crate::pipeline::healthcheck;
+
 /// In which order the primaries of a partition are asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -64,6 +66,10 @@ pub struct Config {
     pub expose_info: bool,
     /// The storage policies; the first is the default.
     pub policies: Vec<Policy>,
+    /// The middlewares between clients and storage, from the client inwards.
+    pub pipeline: Vec<String>,
+    /// Of the middleware `healthcheck`.
+    pub healthcheck: healthcheck::Config,
     /// The cluster's limits; they belong to the whole cluster and are filled in by whoever starts the proxy.
     #[serde(skip)]
     pub limits: Limits,
@@ -89,6 +95,8 @@ impl Default for Config {
             valid_api_versions: vec!["v1".to_owned(), "v1.0".to_owned()],
             expose_info: true,
             policies: vec![Policy { name: "Policy-0".to_owned(), index: PolicyIndex(0) }],
+            pipeline: crate::pipeline::all(),
+            healthcheck: healthcheck::Config::default(),
             limits: Limits::default(),
         }
     }
@@ -108,6 +116,9 @@ pub enum StartError {
     /// A ring without devices.
     #[error("the {0} ring has no devices, so nothing can be stored")]
     EmptyRing(&'static str),
+    /// Middlewares that cannot work so.
+    #[error("the proxy's setting pipeline cannot be used: {0}")]
+    Pipeline(String),
 }
 
 impl Config {

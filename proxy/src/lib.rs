@@ -2,13 +2,16 @@
 //!
 //! - `store` is the one meaning of put, get and list; it knows rings, replicas and quorums, and no client.
 //! - `swift` is a face on it: it parses, calls, and renders, and has one file that knows errors' statuses.
+//! - `pipeline` is what a request passes on its way, each middleware in a file of its own; `call` is that request.
 //! - `auth` decides whether a caller may do something; who the caller is, an [`wire::Authenticator`] says.
 //!
 //! This crate never touches a disk and never opens a socket: [`start`] gives a service, and storage nodes are
 //! reached through [`daemon::Env::client`].
 
 mod auth;
+mod call;
 mod config;
+mod pipeline;
 pub mod store;
 mod swift;
 
@@ -43,7 +46,8 @@ pub async fn start(
     let config = Arc::new(config);
     let clock = env.clock.clone();
     let store = Arc::new(store::Store::new(Arc::clone(&config), env, rings, hash_paths)?);
-    let face = swift::service(config, Arc::clone(&store), auth);
+    let parts = pipeline::Parts { config, store: Arc::clone(&store), auth };
+    let face = swift::service(parts)?;
     let service = Observed::Public.wrap("proxy", clock, face);
     Ok(Running::new(service, move || async move { store.drain().await }))
 }

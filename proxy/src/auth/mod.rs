@@ -1,7 +1,9 @@
 //! Whether a caller may do what is asked. Swift: common/middleware/tempauth.py, `authorize`.
 
+mod account_acl;
 mod acl;
 
+pub(crate) use account_acl::AccountAcl;
 pub(crate) use acl::{Acl, clean};
 
 use http::Method;
@@ -16,6 +18,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) has_object: bool,
     /// The `Referer` of the request.
     pub(crate) referer: Option<&'a str>,
+    /// The account's own ACL, if it has one.
+    pub(crate) account_acl: Option<&'a AccountAcl>,
 }
 
 /// What somebody may do.
@@ -46,7 +50,8 @@ impl Asked<'_> {
         let manages_account =
             !self.has_container && (*self.method == Method::PUT || *self.method == Method::DELETE);
         let owns = caller.account_admin && caller.account == self.account && !manages_account;
-        owns.then_some(Granted::Owner)
+        let shares = || self.account_acl.is_some_and(|acl| acl.makes_owner(&caller.groups));
+        (owns || shares()).then_some(Granted::Owner)
     }
 
     /// By what the caller is, or by the ACL of the container for this kind of request.
@@ -56,6 +61,12 @@ impl Asked<'_> {
         }
         if self.account.starts_with('.') {
             return Err(Denied);
+        }
+        let reads = *self.method == Method::GET || *self.method == Method::HEAD;
+        if let (Some(acl), Some(caller)) = (self.account_acl, self.caller)
+            && acl.allows(&caller.groups, reads, self.has_container)
+        {
+            return Ok(Granted::Guest);
         }
         let acl = Acl::parse(acl.unwrap_or_default());
         if acl.allows_referer(self.referer) && (self.has_object || acl.allows_listing()) {
@@ -90,6 +101,7 @@ mod tests {
             has_container: true,
             has_object: object,
             referer: None,
+            account_acl: None,
         }
     }
 

@@ -15,7 +15,7 @@ use super::read::Read;
 use super::{Store, Unavailable};
 
 impl Store {
-    /// Whether an account exists, as remembered or as its servers say.
+    /// What is known of the account that an entity is or lies in, as remembered or as its servers say.
     pub async fn account_info(
         self: &Arc<Self>,
         entity: &Entity,
@@ -29,8 +29,8 @@ impl Store {
             Read { method: Method::HEAD, query: None, headers: HeaderMap::new(), newest: false };
         let response = Box::pin(self.read(&entity.to_account(), read)).await?;
         let info = AccountInfo::of(response.status(), response.headers()).ok_or(Unavailable)?;
-        if info == AccountInfo::Exists {
-            self.infos.accounts.put(key, info, epoch);
+        if info.exists() {
+            self.infos.accounts.put(key, info.clone(), epoch);
         }
         Ok(info)
     }

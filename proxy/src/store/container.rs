@@ -11,7 +11,7 @@ use super::account::NOBODY_HAD_IT;
 use super::call::Answer;
 use super::entity::{Entity, Place};
 use super::fanout::Fanout;
-use super::info::{AccountInfo, ContainerInfo};
+use super::info::ContainerInfo;
 use super::peers::Peer;
 use super::read::Read;
 use super::{Store, Unavailable};
@@ -97,7 +97,7 @@ impl Store {
         }
         metrics::counter!("apus_proxy_container_info_misses_total").increment(1);
         let epoch = self.infos.containers.epoch();
-        if self.account_info(entity).await? != AccountInfo::Exists {
+        if !self.account_info(entity).await?.exists() {
             return Ok(None);
         }
         let container = entity.to_container();

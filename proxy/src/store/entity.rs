@@ -48,6 +48,22 @@ impl Entity {
         Entity { object: None, ..self.clone() }
     }
 
+    /// The object of a name in the same container.
+    pub fn with_object(&self, object: ObjectName) -> Entity {
+        Entity { object: Some(object), ..self.clone() }
+    }
+
+    /// The container of a name in the same account.
+    pub fn with_container(&self, container: ContainerName) -> Entity {
+        Entity { account: self.account.clone(), container: Some(container), object: None }
+    }
+
+    /// Whether it is in an account, or in a container of it. An account itself is within nothing.
+    pub fn is_within(&self, scope: &Entity) -> bool {
+        let container = scope.container.is_none() || scope.container == self.container;
+        self.container.is_some() && self.account == scope.account && container
+    }
+
     pub(crate) fn place(&self, side: &Arc<RingSide>, paths: &HashPaths) -> Place {
         let account = self.account.as_str();
         let mut path = String::with_capacity(64);

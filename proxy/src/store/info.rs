@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use types::PolicyIndex;
 use wire::headers;
 
+use crate::auth::AccountAcl;
+
 /// What an object's request must know of its container.
 #[derive(Clone, Debug)]
 pub struct ContainerInfo {
@@ -19,6 +21,8 @@ pub struct ContainerInfo {
     pub write_acl: Option<String>,
     /// Where its objects lie.
     pub policy: PolicyIndex,
+    /// Its metadata, settings and totals.
+    headers: Arc<HeaderMap>,
     /// For each request of an object write, the headers that name the container servers to tell.
     pub(crate) updates: Vec<Vec<(HeaderName, HeaderValue)>>,
     /// The same for large objects, whose requests may be lost in their middle.
@@ -26,14 +30,35 @@ pub struct ContainerInfo {
 }
 
 /// What is known of an account.
+#[derive(Clone, Debug)]
+pub struct AccountInfo {
+    /// Whether it is there.
+    pub status: AccountStatus,
+    /// Its metadata and totals, if it is there.
+    headers: Arc<HeaderMap>,
+}
+
+/// Whether an account is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccountInfo {
-    /// It is there.
+pub enum AccountStatus {
+    /// It is.
     Exists,
     /// It is not, and never was.
     Missing,
     /// It was deleted, and not all of it is gone yet.
     Deleted,
+}
+
+/// What is remembered of a listing's headers: metadata, settings and totals.
+fn remembered(from: &HeaderMap, prefix: &str) -> Arc<HeaderMap> {
+    let wanted = |(name, _): &(&HeaderName, &HeaderValue)| name.as_str().starts_with(prefix);
+    let pairs = from.iter().filter(wanted).map(|(name, value)| (name.clone(), value.clone()));
+    Arc::new(pairs.collect())
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let value = std::str::from_utf8(headers.get(name)?.as_bytes()).ok()?;
+    (!value.is_empty()).then_some(value)
 }
 
 impl ContainerInfo {
@@ -44,12 +69,38 @@ impl ContainerInfo {
         };
         let policy = text(headers::X_BACKEND_STORAGE_POLICY_INDEX);
         ContainerInfo {
+            headers: remembered(from, "x-container-"),
             read_acl: text("x-container-read"),
             write_acl: text("x-container-write"),
             policy: policy.and_then(|index| index.parse().ok()).unwrap_or_default(),
             updates: Vec::new(),
             updates_of_large: Vec::new(),
         }
+    }
+
+    /// Metadata of the users: `X-Container-Meta-…`. What is empty is not there.
+    pub fn meta(&self, name: &str) -> Option<&str> {
+        self.header(&format!("x-container-meta-{name}"))
+    }
+
+    /// Metadata of the cluster: `X-Container-Sysmeta-…`.
+    pub fn sysmeta(&self, name: &str) -> Option<&str> {
+        self.header(&format!("x-container-sysmeta-{name}"))
+    }
+
+    /// Any header of the container that starts with `x-container-`.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        text(&self.headers, name)
+    }
+
+    /// Objects in it, as of the last look.
+    pub fn object_count(&self) -> u64 {
+        self.header("x-container-object-count").and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Bytes in it, as of the last look.
+    pub fn bytes_used(&self) -> u64 {
+        self.header("x-container-bytes-used").and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 }
 
@@ -59,13 +110,44 @@ impl AccountInfo {
             let status = from.get("x-account-status")?;
             Some(status.as_bytes().eq_ignore_ascii_case(b"deleted"))
         };
-        match status {
-            status if status.is_success() => Some(AccountInfo::Exists),
-            StatusCode::GONE => Some(AccountInfo::Deleted),
-            StatusCode::NOT_FOUND if deleted() == Some(true) => Some(AccountInfo::Deleted),
-            StatusCode::NOT_FOUND => Some(AccountInfo::Missing),
-            _ => None,
-        }
+        let status = match status {
+            status if status.is_success() => AccountStatus::Exists,
+            StatusCode::GONE => AccountStatus::Deleted,
+            StatusCode::NOT_FOUND if deleted() == Some(true) => AccountStatus::Deleted,
+            StatusCode::NOT_FOUND => AccountStatus::Missing,
+            _ => return None,
+        };
+        Some(AccountInfo { status, headers: remembered(from, "x-account-") })
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.status == AccountStatus::Exists
+    }
+
+    /// Metadata of the users: `X-Account-Meta-…`. What is empty is not there.
+    pub fn meta(&self, name: &str) -> Option<&str> {
+        text(&self.headers, &format!("x-account-meta-{name}"))
+    }
+
+    /// Metadata of the cluster: `X-Account-Sysmeta-…`.
+    pub fn sysmeta(&self, name: &str) -> Option<&str> {
+        text(&self.headers, &format!("x-account-sysmeta-{name}"))
+    }
+
+    /// Bytes in it, as of the last look.
+    pub fn bytes_used(&self) -> u64 {
+        let text = text(&self.headers, "x-account-bytes-used");
+        text.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// Any header of the account that starts with `x-account-`.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        text(&self.headers, name)
+    }
+
+    pub(crate) fn access_control(&self) -> Option<AccountAcl> {
+        AccountAcl::parse(self.sysmeta("core-access-control")?)
     }
 }
 
@@ -183,11 +265,12 @@ mod tests {
     #[test]
     fn accounts_are_judged_by_status() {
         let mut headers = HeaderMap::new();
-        let judge = |status, headers: &HeaderMap| AccountInfo::of(status, headers);
-        assert_eq!(judge(StatusCode::NO_CONTENT, &headers), Some(AccountInfo::Exists));
-        assert_eq!(judge(StatusCode::NOT_FOUND, &headers), Some(AccountInfo::Missing));
+        let judge =
+            |status, headers: &HeaderMap| AccountInfo::of(status, headers).map(|info| info.status);
+        assert_eq!(judge(StatusCode::NO_CONTENT, &headers), Some(AccountStatus::Exists));
+        assert_eq!(judge(StatusCode::NOT_FOUND, &headers), Some(AccountStatus::Missing));
         assert_eq!(judge(StatusCode::SERVICE_UNAVAILABLE, &headers), None);
         headers.insert("x-account-status", HeaderValue::from_static("Deleted"));
-        assert_eq!(judge(StatusCode::NOT_FOUND, &headers), Some(AccountInfo::Deleted));
+        assert_eq!(judge(StatusCode::NOT_FOUND, &headers), Some(AccountStatus::Deleted));
     }
 }

@@ -24,7 +24,7 @@ mod resume;
 
 pub use call::Answer;
 pub use entity::{Entity, Level};
-pub use info::{AccountInfo, ContainerInfo};
+pub use info::{AccountInfo, AccountStatus, ContainerInfo};
 pub use put::{ObjectPut, PutError, Stored};
 pub use read::Read;
 

@@ -6,9 +6,10 @@ use wire::{Body, Response};
 
 use super::error::Refusal;
 use super::listing::{self, Format, Wanted};
-use super::{Call, Face, constraints, relay};
+use super::{Face, constraints, relay};
 use crate::auth::Granted;
-use crate::store::AccountInfo;
+use crate::call::Call;
+use crate::store::{AccountInfo, AccountStatus};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS, POST";
 const ALLOW_MANAGED: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
@@ -23,7 +24,7 @@ impl Face {
             "PUT" | "DELETE" if managed => {}
             _ => return Err(Refusal::MethodNotAllowed(allow)),
         }
-        let granted = call.authorize(None)?;
+        let granted = self.authorize(&call, None).await?;
         let name = call.entity.account.as_str();
         constraints::check_name("Account", name, self.config.limits.max_account_name_length)?;
         match call.method.as_str() {
@@ -39,9 +40,10 @@ impl Face {
         let query = listing::backend_query(&call.query, wanted.format, limit)?;
         let is_head = call.method == Method::HEAD;
         let response = self.store.read(&call.entity, call.read(Some(query), &[])).await?;
-        match AccountInfo::of(response.status(), response.headers()) {
-            Some(AccountInfo::Deleted) => Err(Refusal::Status(StatusCode::GONE)),
-            Some(AccountInfo::Missing) if self.config.account_autocreate => {
+        let info = AccountInfo::of(response.status(), response.headers());
+        match info.map(|info| info.status) {
+            Some(AccountStatus::Deleted) => Err(Refusal::Status(StatusCode::GONE)),
+            Some(AccountStatus::Missing) if self.config.account_autocreate => {
                 Ok(self.virgin_account(call, &wanted))
             }
             _ => Ok(relay::listing(response, &wanted, granted, &self.config, is_head)),
@@ -82,11 +84,12 @@ impl Face {
         let write =
             || self.store.write_account(&call.entity, call.method.clone(), metadata.clone());
         let mut answer = write().await?;
+        let info = AccountInfo::of(answer.status, &answer.headers);
         let virgin = call.method == Method::POST
-            && AccountInfo::of(answer.status, &answer.headers) == Some(AccountInfo::Missing)
+            && info.is_some_and(|info| info.status == AccountStatus::Missing)
             && self.config.account_autocreate;
         if virgin {
-            self.store.autocreate_account(&call.entity, &call.trans_id).await?;
+            self.store.autocreate_account(&call.entity, &call.context.trans_id).await?;
             answer = write().await?;
         }
         Ok(relay::written(answer))
@@ -94,7 +97,7 @@ impl Face {
 
     async fn delete_account(&self, call: &Call) -> Result<Response, Refusal> {
         // Somebody who meant a bulk deletion must not lose the account over a typing error.
-        if !call.query.is_empty() {
+        if !call.query.0.is_empty() {
             return Err(Refusal::Status(StatusCode::BAD_REQUEST));
         }
         let headers = call.backend_headers();

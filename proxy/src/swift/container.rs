@@ -6,9 +6,9 @@ use types::PolicyIndex;
 use wire::Response;
 
 use super::error::Refusal;
-use super::{Call, Face, constraints, listing, relay};
+use super::{Face, constraints, listing, relay};
 use crate::auth::clean;
-use crate::store::AccountInfo;
+use crate::call::Call;
 
 const ALLOW: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
 /// What is stored of a container beside its metadata.
@@ -20,15 +20,15 @@ impl Face {
             "OPTIONS" => Self::options(&call, ALLOW),
             "GET" | "HEAD" => self.list_container(&call).await,
             "PUT" => {
-                call.authorize(None)?;
+                self.authorize(&call, None).await?;
                 self.put_container(&mut call).await
             }
             "POST" => {
-                call.authorize(None)?;
+                self.authorize(&call, None).await?;
                 self.post_container(&mut call).await
             }
             "DELETE" => {
-                call.authorize(None)?;
+                self.authorize(&call, None).await?;
                 self.delete_container(&call).await
             }
             _ => Err(Refusal::MethodNotAllowed(ALLOW)),
@@ -40,14 +40,14 @@ impl Face {
         let wanted = listing::wanted(&call.query, &call.headers)?;
         let limit = self.config.limits.container_listing_limit;
         let query = listing::backend_query(&call.query, wanted.format, limit)?;
-        if self.store.account_info(&call.entity).await? != AccountInfo::Exists {
-            call.authorize(None)?;
+        if !self.store.account_info(&call.entity).await?.exists() {
+            self.authorize(call, None).await?;
             return Err(Refusal::not_found());
         }
         let response = self.store.read(&call.entity, call.read(Some(query), &[])).await?;
         let acl = response.headers().get("x-container-read").map(HeaderValue::as_bytes);
         let acl = acl.map(String::from_utf8_lossy);
-        let granted = call.authorize(acl.as_deref())?;
+        let granted = self.authorize(call, acl.as_deref()).await?;
         let is_head = call.method == Method::HEAD;
         Ok(relay::listing(response, &wanted, granted, &self.config, is_head))
     }
@@ -87,11 +87,11 @@ impl Face {
         constraints::check_name("Container", name, self.config.limits.max_container_name_length)?;
         let account = call.entity.account.as_str();
         constraints::check_name("Account", account, self.config.limits.max_account_name_length)?;
-        if self.store.account_info(&call.entity).await? != AccountInfo::Exists {
+        if !self.store.account_info(&call.entity).await?.exists() {
             if !self.config.account_autocreate {
                 return Err(Refusal::not_found());
             }
-            self.store.autocreate_account(&call.entity, &call.trans_id).await?;
+            self.store.autocreate_account(&call.entity, &call.context.trans_id).await?;
         }
         let metadata = call.metadata("container", &SETTINGS);
         Ok(relay::written(self.store.put_container(&call.entity, metadata, policy).await?))
@@ -100,7 +100,7 @@ impl Face {
     async fn post_container(&self, call: &mut Call) -> Result<Response, Refusal> {
         Self::clean_acls(call)?;
         constraints::check_metadata(&call.headers, "x-container-meta-", &self.config.limits)?;
-        if self.store.account_info(&call.entity).await? != AccountInfo::Exists {
+        if !self.store.account_info(&call.entity).await?.exists() {
             return Err(Refusal::not_found());
         }
         let metadata = call.metadata("container", &SETTINGS);
@@ -108,7 +108,7 @@ impl Face {
     }
 
     async fn delete_container(&self, call: &Call) -> Result<Response, Refusal> {
-        if self.store.account_info(&call.entity).await? != AccountInfo::Exists {
+        if !self.store.account_info(&call.entity).await?.exists() {
             return Err(Refusal::not_found());
         }
         let answer = self.store.delete_container(&call.entity, call.backend_headers()).await?;

@@ -1,31 +1,23 @@
-//! What the cluster can do, and whether the proxy is alive.
+//! What the cluster can do.
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
-use serde_json::json;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use serde_json::{Map, Value, json};
 use wire::{Body, Response};
 
-use super::error::{Refusal, page, text};
+use super::error::{Refusal, page};
 use crate::config::Config;
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-/// GET `/healthcheck`.
-pub(crate) fn healthcheck(method: &Method) -> Result<Response, Refusal> {
-    match method.as_str() {
-        "GET" | "HEAD" => Ok(text(StatusCode::OK, "OK".to_owned())),
-        _ => Err(Refusal::MethodNotAllowed("GET, HEAD")),
-    }
-}
-
-/// GET `/info`: only what there is. Features that are not built have no section, so clients do without.
+/// GET `/info`: only what there is. Features that are not in the pipeline have no section, so clients do without.
 pub(crate) fn info(
     config: &Config,
-    method: &Method,
-    query: Option<&str>,
-    headers: &HeaderMap,
+    sections: &Map<String, Value>,
+    request: &http::request::Parts,
 ) -> Result<Response, Refusal> {
-    match method.as_str() {
+    let headers = &request.headers;
+    match request.method.as_str() {
         "GET" | "HEAD" => {}
         "OPTIONS" => {
             let mut response = page(StatusCode::OK);
@@ -35,13 +27,13 @@ pub(crate) fn info(
         _ => return Err(Refusal::MethodNotAllowed(ALLOW)),
     }
     // The administrator's view needs a key, and there is none.
-    let signed = wire::parse_query(query).is_ok_and(|query| {
+    let signed = wire::parse_query(request.uri.query()).is_ok_and(|query| {
         query.iter().any(|(name, _)| matches!(name.as_str(), "swiftinfo_sig" | "swiftinfo_expires"))
     });
     if !config.expose_info || signed {
         return Err(Refusal::Status(StatusCode::FORBIDDEN));
     }
-    let mut response = Response::new(Body::from(document(config).to_string()));
+    let mut response = Response::new(Body::from(document(config, sections).to_string()));
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
     if let Some(origin) = headers.get(header::ORIGIN) {
@@ -52,7 +44,7 @@ pub(crate) fn info(
     Ok(response)
 }
 
-fn document(config: &Config) -> serde_json::Value {
+fn document(config: &Config, sections: &Map<String, Value>) -> Value {
     let policies = config.policies.iter().enumerate().map(|(number, policy)| {
         let mut entry = json!({ "name": policy.name, "aliases": policy.name });
         if number == 0 {
@@ -61,7 +53,7 @@ fn document(config: &Config) -> serde_json::Value {
         entry
     });
     let limits = &config.limits;
-    json!({
+    let mut document = json!({
         "swift": {
             "version": env!("CARGO_PKG_VERSION"),
             "policies": policies.collect::<Vec<_>>(),
@@ -82,7 +74,11 @@ fn document(config: &Config) -> serde_json::Value {
             "account_listing_limit": limits.account_listing_limit,
             "extra_header_count": limits.extra_header_count,
         }
-    })
+    });
+    for (name, section) in sections {
+        document[name] = section.clone();
+    }
+    document
 }
 
 #[cfg(test)]
@@ -91,7 +87,7 @@ mod tests {
 
     #[test]
     fn promises_nothing_that_is_not_there() {
-        let document = document(&Config::default());
+        let document = document(&Config::default(), &Map::new());
         let sections: Vec<&String> = document.as_object().expect("an object").keys().collect();
         assert_eq!(sections, ["swift"]);
         assert_eq!(document["swift"]["policies"][0]["default"], true);
@@ -100,11 +96,15 @@ mod tests {
 
     #[test]
     fn the_administrators_view_needs_a_key() {
-        let headers = HeaderMap::new();
-        let ask = |query| info(&Config::default(), &Method::GET, query, &headers).is_ok();
-        assert!(ask(None) && ask(Some("a=b")));
-        assert!(!ask(Some("swiftinfo_sig=1&swiftinfo_expires=2")));
+        let ask = |config: &Config, uri: &'static str| {
+            let (mut parts, ()) = http::Request::new(()).into_parts();
+            parts.uri = http::Uri::from_static(uri);
+            info(config, &Map::new(), &parts).is_ok()
+        };
+        let config = Config::default();
+        assert!(ask(&config, "/info") && ask(&config, "/info?a=b"));
+        assert!(!ask(&config, "/info?swiftinfo_sig=1&swiftinfo_expires=2"));
         let hidden = Config { expose_info: false, ..Config::default() };
-        assert!(info(&hidden, &Method::GET, None, &headers).is_err());
+        assert!(!ask(&hidden, "/info"));
     }
 }

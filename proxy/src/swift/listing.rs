@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::Refusal;
+use crate::call::Query;
 
 /// The form of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +58,9 @@ pub(crate) struct Wanted {
     pub(crate) varies: bool,
 }
 
-fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    // Swift reads queries into a dict, where the last one wins.
-    query.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-}
-
 /// The form by the parameter `format`, which wins, or by the Accept header.
-pub(crate) fn wanted(query: &[(String, String)], headers: &HeaderMap) -> Result<Wanted, Refusal> {
-    let asked = parameter(query, "format");
+pub(crate) fn wanted(query: &Query, headers: &HeaderMap) -> Result<Wanted, Refusal> {
+    let asked = query.get("format");
     let varies = asked.is_none();
     if let Some(format) = asked.filter(|format| !format.is_empty()) {
         let format = match format.to_ascii_lowercase().as_str() {
@@ -155,12 +151,12 @@ const PARAMETERS: [&str; 6] = ["marker", "end_marker", "prefix", "delimiter", "p
 
 /// The query for storage nodes: what chooses rows, checked and encoded anew, in the form wanted.
 pub(crate) fn backend_query(
-    query: &[(String, String)],
+    query: &Query,
     format: Format,
     limit_max: u32,
 ) -> Result<String, Refusal> {
     let mut out = format!("format={}", format.parameter());
-    let limit = parameter(query, "limit").filter(|limit| {
+    let limit = query.get("limit").filter(|limit| {
         // Anything but digits is ignored, as in Swift.
         !limit.is_empty() && limit.bytes().all(|digit| digit.is_ascii_digit())
     });
@@ -173,7 +169,7 @@ pub(crate) fn backend_query(
         out.push_str(&format!("&limit={limit}"));
     }
     for name in PARAMETERS {
-        if let Some(value) = parameter(query, name) {
+        if let Some(value) = query.get(name) {
             let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
             out.push_str(&format!("&{name}={value}"));
         }
@@ -186,8 +182,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn query(text: &str) -> Vec<(String, String)> {
-        wire::parse_query(Some(text)).expect("a query")
+    fn query(text: &str) -> Query {
+        Query(wire::parse_query(Some(text)).expect("a query"))
     }
 
     fn format(text: &str, accept: &str) -> Result<Format, u16> {

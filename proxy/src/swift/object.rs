@@ -2,11 +2,12 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use wire::{Body, Response, headers};
+use wire::{Response, headers};
 
 use super::constraints::{self, BodyLength, is_true};
 use super::error::{Refusal, page};
-use super::{Call, Face, relay, unsupported};
+use super::{Face, relay};
+use crate::call::Call;
 use crate::store::{ContainerInfo, ObjectPut};
 
 const ALLOW: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
@@ -54,7 +55,7 @@ fn is_for_nodes(name: &HeaderName) -> bool {
 }
 
 impl Face {
-    pub(super) async fn object(&self, call: Call, body: Body) -> Result<Response, Refusal> {
+    pub(super) async fn object(&self, call: Call) -> Result<Response, Refusal> {
         match call.method.as_str() {
             "OPTIONS" => return Self::options(&call, ALLOW),
             "GET" | "HEAD" | "PUT" | "POST" | "DELETE" => {}
@@ -68,10 +69,10 @@ impl Face {
         let acl = info.as_deref().and_then(|info| {
             if reading { info.read_acl.as_deref() } else { info.write_acl.as_deref() }
         });
-        call.authorize(acl)?;
+        self.authorize(&call, acl).await?;
         let info = info.ok_or_else(Refusal::not_found)?;
         match call.method.as_str() {
-            "PUT" => self.put_object(call, body, &info).await,
+            "PUT" => self.put_object(call, &info).await,
             "POST" => self.post_object(call, &info).await,
             "DELETE" => {
                 let headers = call.node_headers();
@@ -90,18 +91,13 @@ impl Face {
         let policy = HeaderValue::from(info.policy.0);
         read.headers.insert(headers::X_BACKEND_STORAGE_POLICY_INDEX, policy);
         let response = self.store.read(&call.entity, read).await?;
-        if let Some(what) = unsupported::feature_of_stored(response.headers()) {
+        if let Some(what) = self.features.missing_for(response.headers()) {
             return Err(Refusal::NotAvailable(what));
         }
         Ok(relay::object(response))
     }
 
-    async fn put_object(
-        &self,
-        mut call: Call,
-        body: Body,
-        info: &ContainerInfo,
-    ) -> Result<Response, Refusal> {
+    async fn put_object(&self, mut call: Call, info: &ContainerInfo) -> Result<Response, Refusal> {
         let name = call.entity.object.as_ref().map_or("", |name| name.as_str());
         guess_content_type(&mut call.headers, name);
         let limits = &self.config.limits;
@@ -117,6 +113,7 @@ impl Face {
             }
             BodyLength::Chunked => None,
         };
+        let body = call.take_body();
         let only_if_new = call.headers.contains_key(header::IF_NONE_MATCH);
         let put = ObjectPut { headers, body, length, only_if_new };
         let stored = self.store.put_object(&call.entity, info, put).await?;
@@ -146,7 +143,7 @@ impl Call {
         for (name, value) in self.headers.iter().filter(|(name, _)| is_for_nodes(name)) {
             out.append(name.clone(), value.clone());
         }
-        out.insert(headers::X_TRANS_ID, self.trans_id.clone());
+        out.insert(headers::X_TRANS_ID, self.context.trans_id.clone());
         out
     }
 }

@@ -12,18 +12,14 @@ use crate::store::Entity;
 pub(crate) enum Route {
     /// What the cluster can do.
     Info,
-    /// Whether the proxy is alive.
-    Healthcheck,
     /// Something stored.
     Entity(Entity),
 }
 
 /// Parses the percent-encoded path of a request. An encoded slash is a slash.
 pub(crate) fn route(path: &str, versions: &[String]) -> Result<Route, Refusal> {
-    match path {
-        "/info" => return Ok(Route::Info),
-        "/healthcheck" => return Ok(Route::Healthcheck),
-        _ => {}
+    if path == "/info" {
+        return Ok(Route::Info);
     }
     let decoded = percent_decode_str(path).decode_utf8();
     let not_text = || {
@@ -100,7 +96,6 @@ mod tests {
         assert_eq!(names("/v1/a/c/%2e%2E/%C3%BC"), owned("a", "c", "../ü"));
         assert_eq!(names("/v1/a%2Fc%2Fo"), owned("a", "c", "o"));
         assert_eq!(routed("/info"), Ok(Route::Info));
-        assert_eq!(routed("/healthcheck"), Ok(Route::Healthcheck));
     }
 
     #[test]

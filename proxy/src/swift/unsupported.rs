@@ -4,40 +4,80 @@
 //! An empty value takes a setting away that nobody can have made, so it does no harm and is let through.
 
 use daemon::SharedClock;
-use http::Method;
 use http::header::{HeaderMap, HeaderValue};
 
 use super::error::Refusal;
+use crate::call::Call;
+use crate::pipeline::Pipeline;
+
+/// A feature, as sentences call it, and the middleware that takes care of it.
+type Feature = (&'static str, &'static str);
+
+const COPY: Feature = ("Server-side copy", "copy");
+const DLO: Feature = ("The dynamic large object", "dlo");
+const SLO: Feature = ("The static large object", "slo");
+const SYMLINK: Feature = ("The symbolic link", "symlink");
+const VERSIONS: Feature = ("Object versioning", "versioned_writes");
+const EXPIRY: Feature = ("Object expiration", "expiry");
+const TEMPURL: Feature = ("The temporary URL", "tempurl");
+const BULK: Feature = ("Bulk work", "bulk");
+
+/// Which middlewares stand before the application.
+pub(crate) struct Features(Vec<&'static str>);
+
+impl Features {
+    pub(crate) fn of(pipeline: &Pipeline) -> Self {
+        Features(pipeline.names().to_vec())
+    }
+
+    fn lack(&self, feature: &Feature) -> bool {
+        !self.0.contains(&feature.1)
+    }
+
+    /// What an object that another proxy stored cannot be here: read without its parts, it would be wrong.
+    pub(crate) fn missing_for(&self, stored: &HeaderMap) -> Option<&'static str> {
+        let needs = [
+            ("x-static-large-object", SLO),
+            ("x-object-manifest", DLO),
+            ("x-object-sysmeta-symlink-target", SYMLINK),
+        ];
+        let lacking =
+            |(name, feature): &&(&str, Feature)| stored.contains_key(*name) && self.lack(feature);
+        needs.iter().find(lacking).map(|(_, feature)| feature.0)
+    }
+}
 
 /// What a header would have to do, by its name.
-fn feature_of_header(name: &str) -> Option<&'static str> {
+fn feature_of_header(name: &str) -> Option<Feature> {
     let exact = match name {
-        "x-copy-from" | "x-copy-from-account" | "x-fresh-metadata" => Some("Server-side copy"),
-        "x-object-manifest" => Some("The dynamic large object"),
-        "x-static-large-object" => Some("The static large object"),
+        "x-copy-from" | "x-copy-from-account" | "x-fresh-metadata" => Some(COPY),
+        "x-object-manifest" => Some(DLO),
+        "x-static-large-object" => Some(SLO),
         "x-symlink-target"
         | "x-symlink-target-account"
         | "x-symlink-target-etag"
-        | "x-symlink-target-bytes" => Some("The symbolic link"),
+        | "x-symlink-target-bytes" => Some(SYMLINK),
         "x-versions-enabled" | "x-versions-location" | "x-versions-mode" | "x-history-location" => {
-            Some("Object versioning")
+            Some(VERSIONS)
         }
-        "x-delete-at" | "x-delete-after" | "x-if-delete-at" => Some("Object expiration"),
-        "x-container-sharding" => Some("Container sharding"),
-        "x-account-access-control" => Some("The access control list of an account"),
+        "x-delete-at" | "x-delete-after" | "x-if-delete-at" => Some(EXPIRY),
+        "x-container-sharding" => Some(("Container sharding", "sharding")),
+        "x-account-access-control" => {
+            Some(("The access control list of an account", "tempauth_acl"))
+        }
         "x-account-meta-temp-url-key"
         | "x-account-meta-temp-url-key-2"
         | "x-container-meta-temp-url-key"
-        | "x-container-meta-temp-url-key-2" => Some("The temporary URL"),
+        | "x-container-meta-temp-url-key-2" => Some(TEMPURL),
         _ => None,
     };
     let by_prefix = [
-        ("x-container-sync-", "Container synchronization"),
-        ("x-container-meta-quota-", "The container quota"),
-        ("x-account-meta-quota-", "The account quota"),
-        ("x-account-quota-", "The account quota"),
-        ("x-container-meta-web-", "The static web site"),
-        ("x-container-meta-access-control-", "Cross-origin resource sharing"),
+        ("x-container-sync-", ("Container synchronization", "container_sync")),
+        ("x-container-meta-quota-", ("The container quota", "container_quotas")),
+        ("x-account-meta-quota-", ("The account quota", "account_quotas")),
+        ("x-account-quota-", ("The account quota", "account_quotas")),
+        ("x-container-meta-web-", ("The static web site", "staticweb")),
+        ("x-container-meta-access-control-", ("Cross-origin resource sharing", "cors")),
     ];
     exact.or_else(|| {
         by_prefix.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, what)| *what)
@@ -46,46 +86,48 @@ fn feature_of_header(name: &str) -> Option<&'static str> {
 
 /// What a parameter would have to do. Asking for a manifest or a link as such is harmless where there are none:
 /// python-swiftclient does so with every delete and every skip of identical files.
-fn feature_of_parameter(method: &Method, name: &str, value: &str) -> Option<&'static str> {
-    let reading = *method == Method::GET || *method == Method::HEAD;
+fn feature_of_parameter(reading: bool, name: &str, value: &str) -> Option<Feature> {
     match name {
         "multipart-manifest" | "symlink" if reading && value == "get" => None,
-        "multipart-manifest" => Some("The static large object"),
-        "symlink" => Some("The symbolic link"),
-        "part-number" => Some("The static large object"),
-        "extract-archive" => Some("Archive extraction"),
-        "bulk-delete" => Some("Bulk deletion"),
-        "versions" | "version-id" => Some("Object versioning"),
-        "temp_url_sig" => Some("The temporary URL"),
+        "multipart-manifest" => Some(SLO),
+        "symlink" => Some(SYMLINK),
+        "part-number" => Some(SLO),
+        "extract-archive" => Some(BULK),
+        "bulk-delete" => Some(BULK),
+        "versions" | "version-id" => Some(VERSIONS),
+        "temp_url_sig" => Some(TEMPURL),
         _ => None,
     }
 }
 
 /// Refuses what cannot be done, and forgets headers that only take away what never was.
 pub(crate) fn check(
-    method: &Method,
-    query: &[(String, String)],
-    headers: &mut HeaderMap,
+    call: &mut Call,
+    features: &Features,
     clock: &SharedClock,
 ) -> Result<(), Refusal> {
-    if method.as_str() == "COPY" {
+    if call.method.as_str() == "COPY" && features.lack(&COPY) {
         // Not 405: the method belongs to Swift's API, and clients are told why it fails.
-        return Err(Refusal::NotAvailable("Server-side copy"));
+        return Err(Refusal::NotAvailable(COPY.0));
     }
-    for (name, value) in query {
-        if let Some(what) = feature_of_parameter(method, name, value) {
-            return Err(Refusal::NotAvailable(what));
+    let reading = call.is_read();
+    for (name, value) in &call.query.0 {
+        let feature = feature_of_parameter(reading, name, value);
+        if let Some(feature) = feature.filter(|feature| features.lack(feature)) {
+            return Err(Refusal::NotAvailable(feature.0));
         }
     }
-    if *method == Method::GET || *method == Method::HEAD {
+    if reading {
         return Ok(());
     }
+    let headers = &mut call.headers;
     let mut empty = Vec::new();
     for (name, value) in headers.iter() {
-        let Some(what) = feature_of_header(name.as_str()) else { continue };
+        let feature = feature_of_header(name.as_str());
+        let Some(feature) = feature.filter(|feature| features.lack(feature)) else { continue };
         if !value.as_bytes().trim_ascii().is_empty() {
             let nonsense = impossible_expiry(name.as_str(), value, clock);
-            return Err(nonsense.unwrap_or(Refusal::NotAvailable(what)));
+            return Err(nonsense.unwrap_or(Refusal::NotAvailable(feature.0)));
         }
         empty.push(name.clone());
     }
@@ -116,21 +158,11 @@ fn impossible_expiry(name: &str, value: &HeaderValue, clock: &SharedClock) -> Op
     Some(Refusal::bad_request(sentence))
 }
 
-/// What an object that another proxy stored cannot be here: read without its parts, it would be wrong.
-pub(crate) fn feature_of_stored(headers: &HeaderMap) -> Option<&'static str> {
-    if headers.contains_key("x-static-large-object") {
-        return Some("The static large object");
-    }
-    if headers.contains_key("x-object-manifest") {
-        return Some("The dynamic large object");
-    }
-    headers.contains_key("x-object-sysmeta-symlink-target").then_some("The symbolic link")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use daemon::ManualClock;
+    use http::Method;
     use http::header::HeaderName;
     use std::sync::Arc;
 
@@ -143,13 +175,14 @@ mod tests {
         query: &[(&str, &str)],
         headers: &[(&'static str, &'static str)],
     ) -> u16 {
-        let query: Vec<(String, String)> =
-            query.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        let mut call = crate::call::tests::call(method.clone(), "a/c");
+        for (name, value) in query {
+            call.query.set(name, *value);
         }
-        match check(method, &query, &mut map, &clock()) {
+        for (name, value) in headers {
+            call.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        match check(&mut call, &Features(Vec::new()), &clock()) {
             Ok(()) => 0,
             Err(refusal) => wire::Response::from(refusal).status().as_u16(),
         }
@@ -215,12 +248,20 @@ mod tests {
 
     #[test]
     fn removals_reach_lists_but_not_objects() {
-        let mut headers = HeaderMap::new();
+        let mut call = crate::call::tests::call(Method::POST, "a/c");
         for name in ["x-container-meta-web-index", "x-delete-at"] {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(""));
+            call.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(""));
         }
-        assert!(check(&Method::POST, &[], &mut headers, &clock()).is_ok());
-        assert!(headers.contains_key("x-container-meta-web-index"));
-        assert!(!headers.contains_key("x-delete-at"));
+        assert!(check(&mut call, &Features(Vec::new()), &clock()).is_ok());
+        assert!(call.headers.contains_key("x-container-meta-web-index"));
+        assert!(!call.headers.contains_key("x-delete-at"));
+    }
+
+    #[test]
+    fn a_middleware_in_the_pipeline_makes_a_feature_known() {
+        let mut call = crate::call::tests::call(Method::POST, "a/c");
+        call.headers.insert("x-container-meta-web-index", HeaderValue::from_static("i"));
+        assert!(check(&mut call, &Features(vec!["staticweb"]), &clock()).is_ok());
+        assert!(check(&mut call, &Features(vec!["slo"]), &clock()).is_err());
     }
 }

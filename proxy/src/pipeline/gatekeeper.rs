@@ -1,7 +1,29 @@
 //! Keeps what storage nodes say to each other apart from what clients say. Swift: common/middleware/gatekeeper.py.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use wire::headers;
+use std::sync::Arc;
+use wire::{Answer, Request, Service, headers};
+
+use super::{FrontMiddleware, Parts};
+use crate::config::StartError;
+
+struct Gatekeeper;
+
+/// It has no settings.
+pub(super) fn make(_: &Parts) -> Result<Arc<dyn FrontMiddleware>, StartError> {
+    Ok(Arc::new(Gatekeeper))
+}
+
+impl FrontMiddleware for Gatekeeper {
+    fn handle(self: Arc<Self>, mut request: Request, next: Service) -> Answer {
+        admit(request.headers_mut());
+        Box::pin(async move {
+            let mut response = next.answer(request).await;
+            release(response.headers_mut());
+            response
+        })
+    }
+}
 
 const PREFIXES: [&str; 5] = [
     "x-account-sysmeta-",
@@ -33,7 +55,7 @@ fn is_internal(name: &str) -> bool {
 
 /// Makes a client's headers what Swift takes them for: `_` is `-`, a repeated header is a list, and nothing in
 /// them is internal. When the request happened is for the proxy to say.
-pub(crate) fn admit(headers: &mut HeaderMap) {
+fn admit(headers: &mut HeaderMap) {
     let underscored = headers.keys().any(|name| name.as_str().contains('_'));
     if underscored || headers.len() != headers.keys_len() {
         *headers = normalized(headers);
@@ -75,7 +97,7 @@ fn normalized(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Takes out of a response what no client may see.
-pub(crate) fn release(headers: &mut HeaderMap) {
+fn release(headers: &mut HeaderMap) {
     let internal = |name: &&HeaderName| is_internal(name.as_str());
     let unwanted: Vec<HeaderName> = headers.keys().filter(internal).cloned().collect();
     for name in unwanted {
