@@ -45,7 +45,7 @@ mod tests {
         assert!(may("w", false, true) && may("w", true, false) && !may("w", false, false));
         assert!(may("r", true, true) && may("r", true, false) && !may("r", false, true));
         assert!(!may("x", true, true));
-        assert_eq!(AccountAcl::parse("[]"), None);
+        assert_eq!(AccountAcl::parse("\"a\""), None);
         assert_eq!(AccountAcl::parse(r#"{"owner": []}"#), None);
     }
 }
