@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use types::Limits;
+use types::{Limits, Policy};
 
 /// A node's configuration. Every key has a default; unknown keys are refused.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,6 +72,8 @@ pub struct ClusterConfig {
     pub swift_conf: Option<PathBuf>,
     /// The directory with `account.ring.gz`, `container.ring.gz` and `object.ring.gz`; `<data>/rings` if unset.
     pub rings: Option<PathBuf>,
+    /// The storage policies; one, `Policy-0`, if empty. Those of `swift_conf` if that is named.
+    pub policies: Vec<Policy>,
     /// 2 to this power is the number of partitions, in rings built at first start.
     pub part_power: u8,
     /// The nodes, in rings built at first start; this one alone if empty.
@@ -87,6 +89,7 @@ impl Default for ClusterConfig {
             hash_path_suffix: None,
             swift_conf: None,
             rings: None,
+            policies: Vec::new(),
             part_power: 10,
             nodes: Vec::new(),
             connect_timeout_ms: 500,

@@ -10,5 +10,6 @@ mod node;
 mod openrc;
 mod rings;
 mod secrets;
+mod swift_conf;
 
 pub use node::{Node, Part};

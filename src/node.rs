@@ -1,9 +1,10 @@
 //! A node: its services started in order, reachable in process and, where wanted, on sockets.
 
-use crate::config::NodeConfig;
+use crate::config::{ClusterConfig, NodeConfig};
 use crate::openrc::{self, FirstUser};
 use crate::rings::Rings;
 use crate::secrets::{Secrets, hash_ends};
+use crate::swift_conf::SwiftConf;
 use anyhow::{Context, ensure};
 use axum::routing;
 use daemon::{DataLock, Env, Running, ServeOptions, Shutdown, SystemClock, telemetry};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use types::HashPaths;
+use types::{HashPaths, Policies};
 use wire::{Endpoint, NodeClient, Service};
 
 /// Where each listener tells the metrics of its process.
@@ -47,6 +48,7 @@ struct Plan<'a> {
     part: Part,
     env: &'a Env,
     rings: &'a Rings,
+    policies: &'a Policies,
     hash_paths: &'a HashPaths,
     /// Whether storage services listen on their ports.
     sockets: bool,
@@ -80,7 +82,8 @@ impl Node {
         };
         let lock = DataLock::take(&lock_dir)?;
         let (hash_paths, user) = settle_secrets(&mut config, several)?;
-        let rings = Rings::of(&config)?;
+        let policies = storage_policies(&config.cluster)?;
+        let rings = Rings::of(&config, &policies)?;
         let shutdown = Shutdown::default();
         let connect = Duration::from_millis(config.cluster.connect_timeout_ms);
         let client = NodeClient::new(connect);
@@ -98,7 +101,8 @@ impl Node {
         };
         let sockets = part != Part::All || config.backend.serve || several;
         let (env, rings, hash_paths) = (&env, &rings, &hash_paths);
-        let plan = Plan { config: &config, part, env, rings, hash_paths, sockets };
+        let plan =
+            Plan { config: &config, part, env, rings, policies: &policies, hash_paths, sockets };
         let started = node.start_part(&plan).await;
         if let Err(error) = started {
             node.stop().await;
@@ -108,9 +112,10 @@ impl Node {
             openrc::write(&config.data, address, &user).context("openrc cannot be written")?;
         }
         if let Some(address) = node.address {
-            let devices =
-                own_devices(&rings.object, config.backend.address, config.backend.object_port);
-            let replicas = rings.object.replica_count();
+            let index = policies.default_policy().index;
+            let ring = rings.objects.get(&index).context("the default policy has no ring")?;
+            let devices = own_devices(ring, config.backend.address, config.backend.object_port);
+            let replicas = ring.replica_count();
             node.banner = openrc::banner(&config.data, address, devices.len(), replicas);
         }
         Ok(node)
@@ -127,7 +132,14 @@ impl Node {
                 devices.into_iter().map(|device| (endpoint.clone(), device)).collect::<Vec<_>>()
             };
             let local = replicator::LocalNodes {
-                object: here(&rings.object, backend.object_port),
+                object: rings
+                    .objects
+                    .iter()
+                    .flat_map(|(policy, ring)| {
+                        let here = here(ring, backend.object_port).into_iter();
+                        here.map(|(endpoint, device)| (endpoint, device, *policy))
+                    })
+                    .collect(),
                 container: here(&rings.container, backend.container_port),
             };
             let (accounts, containers) = (Arc::clone(&rings.account), Arc::clone(&rings.container));
@@ -151,7 +163,7 @@ impl Node {
         let listings = &config.containerd;
         let budget = (plan.part == Part::All)
             .then(|| listing::Budget::new(listings.cache_bytes, listings.write_buffer_bytes));
-        let policies = config.proxy.policies.iter();
+        let policies = plan.policies.iter();
         let policies = policies.map(|policy| (policy.index, policy.name.clone())).collect();
         if plan.runs(Part::Accountd) {
             let port = backend.account_port;
@@ -184,9 +196,16 @@ impl Node {
             let port = backend.object_port;
             let config = objectd::Config {
                 devices_dir: devices_dir.clone(),
-                devices: devices(&rings.object, port),
+                policies: rings
+                    .objects
+                    .iter()
+                    .map(|(policy, ring)| objectd::PolicyDevices {
+                        policy: *policy,
+                        part_power: Some(ring.part_power()),
+                        devices: devices(ring, port),
+                    })
+                    .collect(),
                 hash_paths: hash_paths.clone(),
-                part_power: Some(rings.object.part_power()),
                 max_file_size: config.limits.max_file_size,
                 ..config.objectd.clone()
             };
@@ -223,12 +242,15 @@ impl Node {
             .route(METRICS, routing::get(metrics))
             .route_service("/auth/{*rest}", auth.service());
         if plan.runs(Part::Proxy) {
-            let proxy_config =
-                proxy::Config { limits: config.limits.clone(), ..config.proxy.clone() };
+            let proxy_config = proxy::Config {
+                limits: config.limits.clone(),
+                policies: plan.policies.clone(),
+                ..config.proxy.clone()
+            };
             let rings = proxy::Rings {
                 account: Arc::clone(&rings.account),
                 container: Arc::clone(&rings.container),
-                object: Arc::clone(&rings.object),
+                objects: rings.objects.clone(),
             };
             let (env, paths) = (env.clone(), hash_paths.clone());
             let running = proxy::start(proxy_config, env, rings, paths, auth).await?;
@@ -304,6 +326,15 @@ fn beside_metrics(service: Service) -> Service {
         let asked = if request.uri().path() == METRICS { metrics } else { service };
         asked.answer(request).await
     })
+}
+
+/// The storage policies, from swift.conf where one is named and has some.
+fn storage_policies(cluster: &ClusterConfig) -> anyhow::Result<Policies> {
+    let mut policies = cluster.policies.clone();
+    if let (Some(path), true) = (&cluster.swift_conf, policies.is_empty()) {
+        policies = SwiftConf::read(path)?.policies()?;
+    }
+    Policies::new(policies).context("the storage policies cannot be used")
 }
 
 /// The devices that a ring gives to an address.

@@ -1,17 +1,19 @@
-//! The three rings of a node: loaded, or built at first start.
+//! The rings of a node, three and one more for each further storage policy: loaded, or built at first start.
 
 use crate::config::{NodeConfig, NodeEntry};
 use anyhow::{Context, bail};
 use ring_builder::{Device, Ring};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use types::PartPower;
+use types::{PartPower, Policies, PolicyIndex};
 
 /// Where accounts, containers and objects lie.
 pub(crate) struct Rings {
     pub(crate) account: Arc<Ring>,
     pub(crate) container: Arc<Ring>,
-    pub(crate) object: Arc<Ring>,
+    /// By storage policy.
+    pub(crate) objects: BTreeMap<PolicyIndex, Arc<Ring>>,
 }
 
 const DEVICES: u16 = 4;
@@ -19,7 +21,7 @@ const REPLICAS: u8 = 3;
 
 impl Rings {
     /// Loads the rings; those that are missing are built from the configuration, the same on every node.
-    pub(crate) fn of(config: &NodeConfig) -> anyhow::Result<Self> {
+    pub(crate) fn of(config: &NodeConfig, policies: &Policies) -> anyhow::Result<Self> {
         let default = config.data.join("rings");
         let dir = config.cluster.rings.as_ref().unwrap_or(&default);
         std::fs::create_dir_all(dir)
@@ -35,10 +37,20 @@ impl Rings {
             check(config, &ring, &path)?;
             Ok::<_, anyhow::Error>(Arc::new(ring))
         };
+        let mut objects = BTreeMap::new();
+        for policy in policies.iter() {
+            // Swift's names of files.
+            let name = match policy.index {
+                PolicyIndex(0) => "object".to_owned(),
+                PolicyIndex(other) => format!("object-{other}"),
+            };
+            let seed = 3 + u64::from(policy.index.0);
+            objects.insert(policy.index, ring(&name, |node| node.object_port, seed)?);
+        }
         Ok(Rings {
             account: ring("account", |node| node.account_port, 1)?,
             container: ring("container", |node| node.container_port, 2)?,
-            object: ring("object", |node| node.object_port, 3)?,
+            objects,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Secrets that nobody configured: made at first start, never a known default.
 
 use crate::config::ClusterConfig;
+use crate::swift_conf::SwiftConf;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -92,23 +93,9 @@ pub(crate) fn hash_ends(cluster: &ClusterConfig) -> anyhow::Result<Option<(Strin
 
 /// Prefix and suffix of an existing swift.conf.
 fn swift_conf(path: &Path) -> anyhow::Result<(String, String)> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    let mut section = "";
-    let (mut prefix, mut suffix) = (None, None);
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            section = name;
-        } else if section == "swift-hash"
-            && let Some((key, value)) = line.split_once(['=', ':'])
-        {
-            match key.trim() {
-                "swift_hash_path_prefix" => prefix = Some(value.trim().to_owned()),
-                "swift_hash_path_suffix" => suffix = Some(value.trim().to_owned()),
-                _ => {}
-            }
-        }
-    }
+    let conf = SwiftConf::read(path)?;
+    let ends = |key| conf.get("swift-hash", key).map(str::to_owned);
+    let (prefix, suffix) = (ends("swift_hash_path_prefix"), ends("swift_hash_path_suffix"));
     anyhow::ensure!(
         prefix.is_some() || suffix.is_some(),
         "{} has neither swift_hash_path_prefix nor swift_hash_path_suffix in [swift-hash]",

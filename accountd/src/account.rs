@@ -98,12 +98,14 @@ pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refus
     // An account's listing does not know it.
     query.path = None;
     let (hash, name) = (asked.hash, asked.names.account.clone());
+    let policies = Arc::clone(&server.policies);
     let read = server.database(&asked)?.read(move |view| {
         let entity = match view.entity(&hash)? {
             Some(entity) if !ContainerRow::is_deleted(&entity) => entity,
             other => return Ok(Found::Deleted(other)),
         };
-        let rows = render::account_rows(view.page(&hash, PolicyIndex::default(), &query)?);
+        let page = view.page(&hash, PolicyIndex::default(), &query)?;
+        let rows = render::account_rows(page, &policies);
         Ok(Found::Living(entity, render::account(&rows, format, &name)))
     });
     match read.await? {

@@ -107,7 +107,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         devices: devices.clone(),
         hash_paths: config.hash_paths,
         limits: Arc::new(config.limits),
-        policies: config.policies,
+        policies: Arc::new(config.policies),
         clock: Arc::clone(&env.clock),
     };
     let service = wire::service_fn(Arc::new(server), server::answer);

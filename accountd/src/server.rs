@@ -17,7 +17,7 @@ pub(crate) struct Server {
     pub(crate) devices: Devices<ContainerRow>,
     pub(crate) hash_paths: HashPaths,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) policies: BTreeMap<PolicyIndex, String>,
+    pub(crate) policies: Arc<BTreeMap<PolicyIndex, String>>,
     pub(crate) clock: SharedClock,
 }
 

@@ -155,7 +155,7 @@ async fn containers_are_listed() {
     assert_eq!(
         json.body,
         "[{\"subdir\":\"a-\"},{\"name\":\"b\",\"count\":11,\"bytes\":110,\
-         \"last_modified\":\"1970-01-01T00:00:11.000000\"}]"
+         \"last_modified\":\"1970-01-01T00:00:11.000000\",\"storage_policy\":\"gold\"}]"
     );
     let xml = node.ask("GET", "/sda/1/a?prefix=x", &[("accept", "text/xml")]).await;
     assert_eq!(xml.header("content-type"), "text/xml; charset=utf-8");

@@ -21,7 +21,7 @@ pub mod io;
 pub mod state;
 pub mod suffix;
 
-use api::{Server, answer};
+use api::{PolicyEngines, Server, answer};
 use daemon::{DataLock, Env, LockError, Observed, Running, SharedClock};
 use engine::{Engine, EngineError, EngineOptions, Identity, Maintenance, OpenError, RecordCache};
 use format::Superblock;
@@ -30,7 +30,7 @@ use io::{BLOCK, IoChoice};
 use lanes::Md5Lanes;
 use serde::Deserialize;
 use state::Rule;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,15 +44,12 @@ pub struct Config {
     /// Where the devices' directories are.
     #[serde(skip)]
     pub devices_dir: PathBuf,
-    /// The devices' names, as in the ring.
+    /// What there is of each storage policy.
     #[serde(skip)]
-    pub devices: Vec<String>,
+    pub policies: Vec<PolicyDevices>,
     /// The cluster's hash prefix and suffix.
     #[serde(skip)]
     pub hash_paths: HashPaths,
-    /// That of the object ring; without it nothing can be said of partitions.
-    #[serde(skip)]
-    pub part_power: Option<PartPower>,
     /// Longest object, in bytes.
     #[serde(skip)]
     pub max_file_size: u64,
@@ -88,9 +85,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             devices_dir: PathBuf::new(),
-            devices: Vec::new(),
+            policies: Vec::new(),
             hash_paths: HashPaths::default(),
-            part_power: None,
             max_file_size: types::Limits::default().max_file_size,
             io: IoChoice::Auto,
             segment_mib: 64,
@@ -105,6 +101,27 @@ impl Default for Config {
             checkpoint_ms: 60_000,
             client_timeout_ms: 60_000,
             container_update_timeout_ms: 1000,
+        }
+    }
+}
+
+/// A storage policy, as this server has it. Each has a log of its own on each of its devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyDevices {
+    /// Which.
+    pub policy: PolicyIndex,
+    /// That of its ring; without it nothing can be said of partitions.
+    pub part_power: Option<PartPower>,
+    /// The devices' names, as in its ring.
+    pub devices: Vec<String>,
+}
+
+impl PolicyDevices {
+    /// Below a device's directory.
+    fn dir_name(policy: PolicyIndex) -> String {
+        match policy {
+            PolicyIndex(0) => "pack".to_owned(),
+            PolicyIndex(other) => format!("pack-{other}"),
         }
     }
 }
@@ -156,24 +173,30 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
     let budget = IndexBudget::new(cache, config.index_buffer_mib << 20);
     let records =
         (config.object_cache_mib > 0).then(|| RecordCache::new(config.object_cache_mib << 20));
-    let opening = config.devices.iter().map(|device| {
-        let (config, device) = (config.clone(), device.clone());
+    let all = config.policies.iter();
+    let all = all.flat_map(|it| it.devices.iter().map(|device| (it.policy, device.clone())));
+    let opening = all.map(|(policy, device)| {
+        let config = config.clone();
         let (budget, records, clock) = (budget.clone(), records.clone(), env.clock.clone());
         tokio::task::spawn_blocking(move || {
-            open(&config, &device, &budget, records.as_ref(), clock)
-                .map(|(engine, lock)| (device, engine, lock))
+            open(&config, policy, &device, &budget, records.as_ref(), clock)
+                .map(|(engine, lock)| (policy, device, engine, lock))
         })
     });
-    let mut devices = HashMap::new();
+    let mut policies: BTreeMap<PolicyIndex, PolicyEngines> = BTreeMap::new();
+    for PolicyDevices { policy, part_power, .. } in &config.policies {
+        policies.entry(*policy).or_default().part_power = *part_power;
+    }
     let mut locks = Vec::new();
     for opened in futures_util::future::join_all(opening).await {
         // The task cannot be cancelled, and a panic in it is ours to pass on.
-        let (device, engine, lock) =
+        let (policy, device, engine, lock) =
             opened.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
-        devices.insert(device, engine);
+        policies.entry(policy).or_default().devices.insert(device, engine);
         locks.push(lock);
     }
-    let engines: Vec<Engine> = devices.values().cloned().collect();
+    let named = || policies.values().flat_map(|engines| &engines.devices);
+    let engines: Vec<Engine> = named().map(|(_, engine)| engine.clone()).collect();
     let checkpoints = tokio::spawn(checkpoint(
         engines.clone(),
         Duration::from_millis(config.checkpoint_ms.max(100)),
@@ -182,14 +205,13 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
     let room = tokio::spawn(watch_room(engines.clone(), env.shutdown.clone()));
     let pause = Duration::from_millis(config.compaction_ms.max(10));
     let mut tasks = vec![checkpoints, room];
-    for (device, engine) in &devices {
+    for (device, engine) in named() {
         let maintaining = maintain(device.clone(), engine.clone(), pause, env.shutdown.clone());
         tasks.push(tokio::spawn(maintaining));
     }
     let server = Arc::new(Server {
-        devices,
+        policies,
         hash_paths: config.hash_paths,
-        part_power: config.part_power,
         max_file_size: config.max_file_size,
         client_timeout: Duration::from_millis(config.client_timeout_ms),
         update_timeout: Duration::from_millis(config.container_update_timeout_ms),
@@ -219,12 +241,13 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
 
 fn open(
     config: &Config,
+    policy: PolicyIndex,
     device: &str,
     budget: &IndexBudget,
     cache: Option<&RecordCache>,
     clock: SharedClock,
 ) -> Result<(Engine, DataLock), StartError> {
-    let dir = config.devices_dir.join(device).join("pack");
+    let dir = config.devices_dir.join(device).join(PolicyDevices::dir_name(policy));
     let named = || device.to_owned();
     let lock =
         DataLock::take(&dir).map_err(|source| StartError::Lock { device: named(), source })?;
@@ -232,7 +255,7 @@ fn open(
     let disk = disk.map_err(|source| StartError::Disk { device: named(), source })?;
     let identity = Identity {
         hash_fingerprint: Superblock::fingerprint(&config.hash_paths),
-        policy: PolicyIndex(0),
+        policy,
         new_device_id: rand::random(),
     };
     let options = EngineOptions {
@@ -245,7 +268,7 @@ fn open(
     };
     let engine = Engine::open(disk, &dir.join("index"), budget, &identity, &options, clock);
     let engine = engine.map_err(|source| StartError::Open { device: named(), dir, source })?;
-    tracing::info!(device, io = engine.io_kind(), "device is open");
+    tracing::info!(device, %policy, io = engine.io_kind(), "device is open");
     Ok((engine, lock))
 }
 

@@ -201,7 +201,7 @@ impl Call {
         if newest {
             headers.insert(headers::X_NEWEST, HeaderValue::from_static("true"));
         }
-        Read { method: self.method.clone(), query, headers, newest }
+        Read { method: self.method.clone(), query, headers, newest, policy: None }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use std::time::Duration;
-use types::{Limits, PolicyIndex};
+use types::{Limits, Policies, PolicyIndex};
 
 use crate::pipeline::healthcheck;
 
@@ -15,16 +15,6 @@ pub enum SortingMethod {
     Shuffle,
     /// As the ring lists them; for tests and for tracing a fault.
     Ring,
-}
-
-/// A named storage policy.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Policy {
-    /// What clients call it in `X-Storage-Policy`.
-    pub name: String,
-    /// Its number on storage nodes.
-    pub index: PolicyIndex,
 }
 
 /// Settings of the proxy.
@@ -64,13 +54,14 @@ pub struct Config {
     pub valid_api_versions: Vec<String>,
     /// Whether `/info` tells anything.
     pub expose_info: bool,
-    /// The storage policies; the first is the default.
-    pub policies: Vec<Policy>,
     /// The middlewares between clients and storage, from the client inwards.
     pub pipeline: Vec<String>,
     /// Of the middleware `healthcheck`.
     pub healthcheck: healthcheck::Config,
-    /// The cluster's limits; they belong to the whole cluster and are filled in by whoever starts the proxy.
+    /// The storage policies; they belong to the whole cluster, as limits do.
+    #[serde(skip)]
+    pub policies: Policies,
+    /// The cluster's limits; they are filled in by whoever starts the proxy.
     #[serde(skip)]
     pub limits: Limits,
 }
@@ -94,9 +85,9 @@ impl Default for Config {
             sorting_method: SortingMethod::default(),
             valid_api_versions: vec!["v1".to_owned(), "v1.0".to_owned()],
             expose_info: true,
-            policies: vec![Policy { name: "Policy-0".to_owned(), index: PolicyIndex(0) }],
             pipeline: crate::pipeline::all(),
             healthcheck: healthcheck::Config::default(),
+            policies: Policies::default(),
             limits: Limits::default(),
         }
     }
@@ -115,7 +106,10 @@ pub enum StartError {
     },
     /// A ring without devices.
     #[error("the {0} ring has no devices, so nothing can be stored")]
-    EmptyRing(&'static str),
+    EmptyRing(String),
+    /// A policy whose objects have no place.
+    #[error("there is no object ring for the storage policy {0}")]
+    NoRing(PolicyIndex),
     /// Middlewares that cannot work so.
     #[error("the proxy's setting pipeline cannot be used: {0}")]
     Pipeline(String),
@@ -138,13 +132,7 @@ impl Config {
             let why = "without a version no path is valid";
             return Err(StartError::Setting { key: "valid_api_versions", why });
         }
-        match self.policies.as_slice() {
-            [only] if only.index == PolicyIndex(0) => Ok(()),
-            _ => Err(StartError::Setting {
-                key: "policies",
-                why: "this version has one object ring, so exactly one policy, of index 0",
-            }),
-        }
+        Ok(())
     }
 
     pub(crate) fn node_timeout(&self) -> Duration {
@@ -162,16 +150,6 @@ impl Config {
     pub(crate) fn post_quorum_timeout(&self) -> Duration {
         Duration::from_millis(self.post_quorum_timeout_ms)
     }
-
-    pub(crate) fn policy_name(&self, index: PolicyIndex) -> Option<&str> {
-        self.policies.iter().find(|policy| policy.index == index).map(|policy| policy.name.as_str())
-    }
-
-    /// Names of policies are compared without regard to case, as in Swift.
-    pub(crate) fn policy_index(&self, name: &str) -> Option<PolicyIndex> {
-        let found = self.policies.iter().find(|policy| policy.name.eq_ignore_ascii_case(name));
-        found.map(|policy| policy.index)
-    }
 }
 
 #[cfg(test)]
@@ -184,7 +162,6 @@ mod tests {
         let broken = [
             Config { node_timeout_ms: 0, ..Config::default() },
             Config { valid_api_versions: vec![], ..Config::default() },
-            Config { policies: vec![], ..Config::default() },
         ];
         for config in broken {
             assert!(matches!(config.check(), Err(StartError::Setting { .. })), "{config:?}");
@@ -199,13 +176,5 @@ mod tests {
         assert_eq!(config.sorting_method, SortingMethod::Ring);
         assert!(read(r#"{"node_timeout": 5}"#).is_err());
         assert!(read(r#"{"limits": {}}"#).is_err(), "limits belong to the cluster");
-    }
-
-    #[test]
-    fn policies_have_names() {
-        let config = Config::default();
-        assert_eq!(config.policy_index("policy-0"), Some(PolicyIndex(0)));
-        assert_eq!(config.policy_index("gold"), None);
-        assert_eq!(config.policy_name(PolicyIndex(0)), Some("Policy-0"));
     }
 }

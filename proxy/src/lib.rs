@@ -15,12 +15,13 @@ mod pipeline;
 pub mod store;
 mod swift;
 
-pub use config::{Config, Policy, SortingMethod, StartError};
+pub use config::{Config, SortingMethod, StartError};
 
 use daemon::{Env, Observed, Running};
 use ring_builder::Ring;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use types::HashPaths;
+use types::{HashPaths, PolicyIndex};
 use wire::Authenticator;
 
 /// Where everything lies.
@@ -30,8 +31,8 @@ pub struct Rings {
     pub account: Arc<Ring>,
     /// Containers.
     pub container: Arc<Ring>,
-    /// Objects of the one storage policy.
-    pub object: Arc<Ring>,
+    /// Objects, by storage policy.
+    pub objects: BTreeMap<PolicyIndex, Arc<Ring>>,
 }
 
 /// Starts a proxy. Its service answers `/v1/…`, `/info` and `/healthcheck`.

@@ -1,6 +1,7 @@
 //! The table `[replicator]` of a node's configuration, and what the composition root adds to it.
 
 use serde::{Deserialize, Serialize};
+use types::PolicyIndex;
 use wire::Endpoint;
 use wire::pending::REPORTS_MAX;
 
@@ -73,8 +74,8 @@ const CONCURRENCY_MAX: u32 = 1000;
 /// The devices whose queues this replicator empties, each with the address its owner listens on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalNodes {
-    /// Devices of object servers.
-    pub object: Vec<(Endpoint, String)>,
+    /// Devices of object servers, once for each storage policy.
+    pub object: Vec<(Endpoint, String, PolicyIndex)>,
     /// Devices of container servers.
     pub container: Vec<(Endpoint, String)>,
 }

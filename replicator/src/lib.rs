@@ -25,7 +25,7 @@ use ring_builder::Ring;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use types::HashPaths;
+use types::{HashPaths, PolicyIndex};
 use updater::{Kind, Updater};
 
 /// Starts the updaters of one node: a task for each of its devices.
@@ -42,16 +42,19 @@ pub fn start(
     let permits = Arc::new(Semaphore::new(config.concurrency as usize));
     let stop = Shutdown::default();
     let mut tasks = JoinSet::new();
+    let containers = local.container.into_iter();
+    let containers = containers.map(|(owner, device)| (owner, device, PolicyIndex::default()));
     let queues = [
         (Kind::Object, local.object, container_ring),
-        (Kind::Container, local.container, account_ring),
+        (Kind::Container, containers.collect(), account_ring),
     ];
     for (kind, devices, ring) in queues {
-        for (owner, device) in devices {
+        for (owner, device, policy) in devices {
             let updater = Updater {
                 kind,
                 owner,
                 device,
+                policy,
                 ring: Arc::clone(&ring),
                 hash_paths: hash_paths.clone(),
                 config: config.clone(),

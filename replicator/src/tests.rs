@@ -166,7 +166,7 @@ impl Node {
 
     fn start(&self, config: Config) -> Running {
         let local = LocalNodes {
-            object: vec![(Endpoint::new("objects", 1), "d 1".into())],
+            object: vec![(Endpoint::new("objects", 1), "d 1".into(), PolicyIndex(0))],
             container: vec![(Endpoint::new("containers", 1), "d 1".into())],
         };
         let (account_ring, container_ring) = (Arc::clone(&self.ring), Arc::clone(&self.ring));

@@ -6,6 +6,8 @@
 use crate::container_row::ContainerRow as ListedContainer;
 use crate::object_row::ObjectRow;
 use crate::page::Item;
+use std::collections::BTreeMap;
+use types::PolicyIndex;
 use wire::{AccountRow, ContainerRow};
 
 /// The form of a listing.
@@ -71,7 +73,10 @@ pub fn container_rows(page: Vec<Item<ObjectRow>>) -> Vec<ContainerRow> {
 }
 
 /// The rows of an account's page as the wire has them.
-pub fn account_rows(page: Vec<Item<ListedContainer>>) -> Vec<AccountRow> {
+pub fn account_rows(
+    page: Vec<Item<ListedContainer>>,
+    policies: &BTreeMap<PolicyIndex, String>,
+) -> Vec<AccountRow> {
     let row = |item: Item<ListedContainer>| match item {
         Item::Subdir(subdir) => AccountRow::Subdir { subdir },
         Item::Row(name, row) => AccountRow::Container {
@@ -79,6 +84,7 @@ pub fn account_rows(page: Vec<Item<ListedContainer>>) -> Vec<AccountRow> {
             count: row.object_count,
             bytes: row.bytes_used,
             last_modified: row.put_timestamp.isoformat(),
+            storage_policy: policies.get(&row.policy).cloned(),
         },
     };
     page.into_iter().map(row).collect()
@@ -162,12 +168,15 @@ fn account_xml(rows: &[AccountRow], account: &str) -> String {
             AccountRow::Subdir { subdir } => {
                 open(&mut out, "subdir", subdir, true);
             }
-            AccountRow::Container { name, count, bytes, last_modified } => {
+            AccountRow::Container { name, count, bytes, last_modified, storage_policy } => {
                 out.push_str("<container>");
                 element(&mut out, "name", name);
                 element(&mut out, "count", &count.to_string());
                 element(&mut out, "bytes", &bytes.to_string());
                 element(&mut out, "last_modified", last_modified);
+                if let Some(policy) = storage_policy {
+                    element(&mut out, "storage_policy", policy);
+                }
                 out.push_str("</container>");
             }
         }
@@ -264,6 +273,7 @@ mod tests {
                 count: 1,
                 bytes: 2,
                 last_modified: "2014-06-11T05:31:17.041880".into(),
+                storage_policy: Some("gold".into()),
             },
             AccountRow::Subdir { subdir: "s-".into() },
         ];
@@ -272,13 +282,13 @@ mod tests {
             xml,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"a\">\n<container><name>ü</name>\
              <count>1</count><bytes>2</bytes><last_modified>2014-06-11T05:31:17.041880</last_modified>\
-             </container>\n<subdir name=\"s-\" />\n</account>"
+             <storage_policy>gold</storage_policy></container>\n<subdir name=\"s-\" />\n</account>"
         );
         let json = text(account(&rows, Format::Json, "a"));
         assert_eq!(
             json,
-            "[{\"name\":\"ü\",\"count\":1,\"bytes\":2,\"last_modified\":\"2014-06-11T05:31:17.041880\"},\
-             {\"subdir\":\"s-\"}]"
+            "[{\"name\":\"ü\",\"count\":1,\"bytes\":2,\"last_modified\":\"2014-06-11T05:31:17.041880\",\
+             \"storage_policy\":\"gold\"},{\"subdir\":\"s-\"}]"
         );
         assert_eq!(text(account(&rows, Format::Plain, "a")), "ü\ns-\n");
         let empty = text(account(&[], Format::Xml, "a"));

@@ -7,6 +7,7 @@ mod hash;
 mod hash_range;
 mod limits;
 mod names;
+mod policy;
 mod quorum;
 mod timestamp;
 
@@ -14,6 +15,7 @@ pub use hash::{HashPaths, HexError, ObjectHash, PartPower, Partition, hex_decode
 pub use hash_range::{HashRange, HashRangeError};
 pub use limits::Limits;
 pub use names::{AccountName, ContainerName, NameError, ObjectName};
+pub use policy::{Policies, Policy, PolicyError};
 pub use quorum::quorum_size;
 pub use timestamp::{
     RowTimestamps, Timestamp, TimestampError, decode_row_timestamps, encode_row_timestamps,

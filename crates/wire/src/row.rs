@@ -45,5 +45,8 @@ pub enum AccountRow {
         bytes: u64,
         /// When it was created.
         last_modified: String,
+        /// Its storage policy, by name, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        storage_policy: Option<String>,
     },
 }

@@ -24,9 +24,9 @@ mod updates;
 use crate::engine::Engine;
 use daemon::Env;
 use error::Refusal;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use lanes::Md5Lanes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -36,10 +36,9 @@ use wire::{BackendPath, Request, Response, headers};
 
 /// What all requests share.
 pub(crate) struct Server {
-    pub(crate) devices: HashMap<String, Engine>,
+    pub(crate) policies: BTreeMap<PolicyIndex, PolicyEngines>,
     pub(crate) env: Env,
     pub(crate) hash_paths: HashPaths,
-    pub(crate) part_power: Option<PartPower>,
     pub(crate) max_file_size: u64,
     pub(crate) client_timeout: Duration,
     pub(crate) update_timeout: Duration,
@@ -48,6 +47,36 @@ pub(crate) struct Server {
     pub(crate) body_memory: Semaphore,
     /// Of bodies while they arrive. Reading computes none.
     pub(crate) md5: Md5Lanes,
+}
+
+/// The engines of one storage policy.
+#[derive(Default)]
+pub(crate) struct PolicyEngines {
+    /// Of its ring, where that is known.
+    pub(crate) part_power: Option<PartPower>,
+    /// By device.
+    pub(crate) devices: HashMap<String, Engine>,
+}
+
+impl Server {
+    /// What a request means by the policy in its headers, and by a device.
+    fn policy(&self, headers: &HeaderMap) -> Result<(PolicyIndex, &PolicyEngines), Refusal> {
+        let policy = match headers.get(headers::X_BACKEND_STORAGE_POLICY_INDEX) {
+            None => PolicyIndex(0),
+            Some(value) => {
+                let index = value.to_str().ok().and_then(|text| text.parse().ok());
+                index.ok_or(Refusal::Policy)?
+            }
+        };
+        let engines = self.policies.get(&policy).ok_or(Refusal::Policy)?;
+        Ok((policy, engines))
+    }
+}
+
+impl PolicyEngines {
+    fn engine(&self, device: &str) -> Result<&Engine, Refusal> {
+        self.devices.get(device).ok_or(Refusal::Device)
+    }
 }
 
 /// An object request whose path and common headers have been read.
@@ -101,8 +130,8 @@ impl ObjectRequest {
             return Err(Refusal::NoObject);
         };
         let hash = server.hash_paths.object(account.as_str(), container.as_str(), object.as_str());
-        let policy = policy(request)?;
-        let engine = server.devices.get(&path.device).cloned().ok_or(Refusal::Device)?;
+        let (policy, engines) = server.policy(request.headers())?;
+        let engine = engines.engine(&path.device)?.clone();
         let trans_id = daemon::TransId::of(request).0;
         Ok(ObjectRequest { engine, hash, policy, trans_id, path })
     }
@@ -117,18 +146,6 @@ impl ObjectRequest {
             part(self.path.object.as_ref().map(|n| n.as_str()))
         )
     }
-}
-
-/// The policy that a request is of; there is but one here.
-fn policy(request: &Request) -> Result<PolicyIndex, Refusal> {
-    let policy = match request.headers().get(headers::X_BACKEND_STORAGE_POLICY_INDEX) {
-        None => PolicyIndex(0),
-        Some(value) => {
-            let index = value.to_str().ok().and_then(|text| text.parse().ok());
-            index.ok_or(Refusal::Policy)?
-        }
-    };
-    if policy == PolicyIndex(0) { Ok(policy) } else { Err(Refusal::Policy) }
 }
 
 /// The moment of a change.

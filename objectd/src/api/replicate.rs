@@ -3,8 +3,8 @@
 //! They are made on demand from the index, which holds objects in the order of their hashes; there is no cache that
 //! could be stale. So a request that names suffixes, by which Swift has them hashed again, has nothing to do.
 
+use super::Server;
 use super::error::Refusal;
-use super::{Server, policy};
 use crate::suffix::SuffixDigests;
 use http::{HeaderValue, header};
 use std::ops::ControlFlow;
@@ -18,12 +18,12 @@ pub(super) const REPLICATE: &str = "REPLICATE";
 pub(super) async fn replicate(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
     // Behind the partition, where others have an account, stand suffixes.
     let path = BackendPath::decode(request.uri().path())?;
-    policy(&request)?;
-    let engine = server.devices.get(&path.device).ok_or(Refusal::Device)?;
+    let (_, engines) = server.policy(request.headers())?;
+    let engine = engines.engine(&path.device)?;
     if path.account.is_some() {
         return Ok(pickled(SuffixHashes::encode_none()));
     }
-    let power = server.part_power.ok_or(Refusal::PartPower)?;
+    let power = engines.part_power.ok_or(Refusal::PartPower)?;
     let Some(range) = HashRange::of_partition(power, path.partition) else {
         return Ok(pickled(SuffixHashes::default().encode()));
     };

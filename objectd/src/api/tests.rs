@@ -1,12 +1,12 @@
 //! The backend API as a proxy meets it.
 
-use crate::Config;
+use crate::{Config, PolicyDevices};
 use daemon::{Clock, Env, ManualClock, Running, Shutdown};
 use http::{HeaderMap, Method, StatusCode};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::ServiceExt;
-use types::HashPaths;
+use types::{HashPaths, PolicyIndex};
 use wire::pending_object::PendingObjectUpdates;
 use wire::{Body, Endpoint, NodeClient, Request, Response, Service};
 
@@ -20,6 +20,10 @@ struct Fixture {
     _dir: tempfile::TempDir,
 }
 
+fn of_d1(policy: u32) -> PolicyDevices {
+    PolicyDevices { policy: PolicyIndex(policy), part_power: None, devices: vec!["d1".into()] }
+}
+
 async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().expect("a directory");
     let clock = Arc::new(ManualClock::at_seconds(NOW));
@@ -28,7 +32,7 @@ async fn fixture() -> Fixture {
     let env = Env { clock: shared, client: client.clone(), shutdown: Shutdown::default() };
     let config = Config {
         devices_dir: dir.path().to_owned(),
-        devices: vec!["d1".into()],
+        policies: [0, 1].map(of_d1).into(),
         hash_paths: HashPaths { prefix: "p".into(), suffix: "s".into() },
         segment_mib: 4,
         reserve_mib: 1,
@@ -338,4 +342,23 @@ async fn large_bodies_come_back_whole_and_in_parts() {
     let running = server.running.take().expect("runs");
     drop(server.service);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn policies_keep_their_objects_apart() {
+    let node = fixture().await;
+    let policy = |index: &'static str| ("x-backend-storage-policy-index", index);
+    assert_eq!(node.put("1000000000.00001", "zero").await.status, 201);
+    let missing = node.call("GET", &[policy("1")], Body::empty()).await;
+    assert_eq!(missing.status, 404);
+    let headers = [
+        ("x-timestamp", "1000000000.00002"),
+        ("content-type", "text/plain"),
+        ("content-length", "3"),
+        policy("1"),
+    ];
+    assert_eq!(node.call("PUT", &headers, "one").await.status, 201);
+    assert_eq!(node.call("GET", &[policy("1")], Body::empty()).await.body, b"one");
+    assert_eq!(node.call("GET", &[policy("0")], Body::empty()).await.body, b"zero");
+    assert_eq!(node.call("GET", &[policy("2")], Body::empty()).await.status, 503);
 }

@@ -25,16 +25,16 @@ const ACK_BYTES_MAX: usize = 1 << 20;
 
 /// Updates that a request is sending right now; the replicator leaves them alone.
 #[derive(Default)]
-pub(crate) struct InFlight(Mutex<HashSet<(String, UpdateToken)>>);
+pub(crate) struct InFlight(Mutex<HashSet<(PolicyIndex, String, UpdateToken)>>);
 
 struct Sending<'a> {
     all: &'a InFlight,
-    this: (String, UpdateToken),
+    this: (PolicyIndex, String, UpdateToken),
 }
 
 impl InFlight {
-    fn begin(&self, device: &str, token: UpdateToken) -> Sending<'_> {
-        let this = (device.to_owned(), token);
+    fn begin(&self, policy: PolicyIndex, device: &str, token: UpdateToken) -> Sending<'_> {
+        let this = (policy, device.to_owned(), token);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(this.clone());
         Sending { all: self, this }
     }
@@ -107,7 +107,7 @@ pub(super) async fn send(
     update: ObjectUpdate,
     token: UpdateToken,
 ) {
-    let _sending = server.in_flight.begin(&object.path.device, token);
+    let _sending = server.in_flight.begin(object.policy, &object.path.device, token);
     let calls = targets.targets.iter().map(|target| {
         let request = update.encode(&target.device, targets.partition, &object.trans_id);
         server.env.client.call(&target.endpoint, request, server.update_timeout)
@@ -131,7 +131,8 @@ pub(super) async fn send(
 pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Response, Refusal> {
     let device = percent_decode_str(request.uri().path().trim_start_matches('/'));
     let device = device.decode_utf8().map_err(|_| Refusal::Device)?.into_owned();
-    let engine = server.devices.get(&device).ok_or(Refusal::Device)?.clone();
+    let (policy, engines) = server.policy(request.headers())?;
+    let engine = engines.engine(&device)?.clone();
     let query = wire::parse_query(request.uri().query());
     let query = query.map_err(|error| Refusal::Bad(error.to_string()))?;
     if query.iter().any(|(name, _)| name == "ack") {
@@ -158,8 +159,9 @@ pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Resp
         let last = pending.len() < wanted;
         after = pending.last().map_or(after, |(token, _)| *token);
         let in_flight = server.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting =
-            pending.iter().filter(|(token, _)| !in_flight.contains(&(device.clone(), *token)));
+        let waiting = pending
+            .iter()
+            .filter(|(token, _)| !in_flight.contains(&(policy, device.clone(), *token)));
         updates.extend(waiting.map(|(token, update)| PendingObjectUpdate::new(token.0, update)));
         if last {
             break;

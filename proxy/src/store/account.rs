@@ -25,8 +25,7 @@ impl Store {
             return Ok(info);
         }
         let epoch = self.infos.accounts.epoch();
-        let read =
-            Read { method: Method::HEAD, query: None, headers: HeaderMap::new(), newest: false };
+        let read = Read::head();
         let response = Box::pin(self.read(&entity.to_account(), read)).await?;
         let info = AccountInfo::of(response.status(), response.headers()).ok_or(Unavailable)?;
         if info.exists() {

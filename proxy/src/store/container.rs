@@ -101,8 +101,7 @@ impl Store {
             return Ok(None);
         }
         let container = entity.to_container();
-        let read =
-            Read { method: Method::HEAD, query: None, headers: HeaderMap::new(), newest: false };
+        let read = Read::head();
         let response = Box::pin(self.read(&container, read)).await?;
         match response.status() {
             status if status.is_success() => {}
@@ -112,7 +111,11 @@ impl Store {
         let mut info = ContainerInfo::of(response.headers());
         let place = self.place(&container);
         let peers = place.side.primaries(place.partition);
-        let requests = self.objects.ring.replica_count();
+        let Some(objects) = self.objects.get(&info.policy) else {
+            tracing::error!(policy = %info.policy, container = key, "its storage policy is not known");
+            return Err(Unavailable);
+        };
+        let requests = objects.ring.replica_count();
         let updates = container_updates(peers.len(), requests);
         info.updates = spread(&place, headers::CONTAINER, requests, updates, &peers);
         let quorum = quorum_size(requests);
@@ -131,7 +134,7 @@ impl Store {
         mut headers: HeaderMap,
         policy: Option<PolicyIndex>,
     ) -> Result<Answer, Unavailable> {
-        let default = self.config.policies.first().map(|policy| policy.index).unwrap_or_default();
+        let default = self.config.policies.default_policy().index;
         let (name, index) = match policy {
             Some(index) => (headers::X_BACKEND_STORAGE_POLICY_INDEX, index),
             None => ("x-backend-storage-policy-default", default),

@@ -29,10 +29,11 @@ pub use put::{ObjectPut, PutError, Stored};
 pub use read::Read;
 
 use daemon::Env;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use types::HashPaths;
+use types::{HashPaths, PolicyIndex};
 
 use crate::Rings;
 use crate::config::{Config, StartError};
@@ -55,7 +56,7 @@ pub struct Store {
     hash_paths: HashPaths,
     accounts: Arc<RingSide>,
     containers: Arc<RingSide>,
-    objects: Arc<RingSide>,
+    objects: BTreeMap<PolicyIndex, Arc<RingSide>>,
     infos: Infos,
     background: Arc<Semaphore>,
 }
@@ -68,7 +69,7 @@ impl Store {
         rings: Rings,
         hash_paths: HashPaths,
     ) -> Result<Self, StartError> {
-        let side = |ring: Arc<ring_builder::Ring>, name| {
+        let side = |ring: Arc<ring_builder::Ring>, name: String| {
             if ring.replica_count() == 0 || ring.devices().next().is_none() {
                 return Err(StartError::EmptyRing(name));
             }
@@ -85,10 +86,16 @@ impl Store {
                 Duration::from_secs(config.recheck_container_existence_s),
             ),
         };
+        let mut objects = BTreeMap::new();
+        for policy in config.policies.iter() {
+            let ring = rings.objects.get(&policy.index).cloned();
+            let ring = ring.ok_or(StartError::NoRing(policy.index))?;
+            objects.insert(policy.index, side(ring, format!("object ({})", policy.name))?);
+        }
         Ok(Store {
-            accounts: side(rings.account, "account")?,
-            containers: side(rings.container, "container")?,
-            objects: side(rings.object, "object")?,
+            accounts: side(rings.account, "account".to_owned())?,
+            containers: side(rings.container, "container".to_owned())?,
+            objects,
             infos,
             background: Arc::new(Semaphore::new(STRAGGLERS_MAX)),
             hash_paths,
@@ -97,13 +104,26 @@ impl Store {
         })
     }
 
+    /// Where the listing of an account or a container lies; of an object, the listing it is in.
     pub(crate) fn place(&self, entity: &Entity) -> Place {
-        let side = match entity.level() {
-            Level::Account => &self.accounts,
-            Level::Container => &self.containers,
-            Level::Object => &self.objects,
-        };
-        entity.place(side, &self.hash_paths)
+        match entity.level() {
+            Level::Account => entity.place(&self.accounts, &self.hash_paths),
+            Level::Container => entity.place(&self.containers, &self.hash_paths),
+            Level::Object => entity.to_container().place(&self.containers, &self.hash_paths),
+        }
+    }
+
+    /// Where an object lies that is kept by a storage policy.
+    pub(crate) fn place_of_object(
+        &self,
+        entity: &Entity,
+        policy: PolicyIndex,
+    ) -> Result<Place, Unavailable> {
+        let side = self.objects.get(&policy).ok_or_else(|| {
+            tracing::error!(%policy, "a container has a storage policy that this proxy does not know");
+            Unavailable
+        })?;
+        Ok(entity.place(side, &self.hash_paths))
     }
 
     /// Waits until nothing goes on in the background any more.

@@ -46,7 +46,7 @@ impl Store {
         container: &ContainerInfo,
         headers: &HeaderMap,
     ) -> Result<Answer, Unavailable> {
-        let place = self.place(entity);
+        let place = self.place_of_object(entity, container.policy)?;
         let (nodes, count) = place.nodes();
         let headers = self.object_headers(headers, self.env.clock.now(), container, count);
         let fanout = Fanout {
@@ -82,7 +82,7 @@ impl Store {
         container: &ContainerInfo,
         headers: &HeaderMap,
     ) -> Result<Answer, Unavailable> {
-        let place = self.place(entity);
+        let place = self.place_of_object(entity, container.policy)?;
         let (nodes, node_count) = place.nodes();
         let headers = self.object_headers(headers, self.env.clock.now(), container, node_count);
         let fanout =

@@ -119,7 +119,7 @@ impl Store {
         put: ObjectPut,
     ) -> Result<Stored, PutError> {
         let ObjectPut { mut headers, body, length, only_if_new } = put;
-        let place = self.place(entity);
+        let place = self.place_of_object(entity, container.policy)?;
         let timestamp = self.env.clock.now();
         let (nodes, count) = place.nodes();
         let limit = self.config.limits.max_file_size;

@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
-use types::{Timestamp, quorum_size};
+use types::{PolicyIndex, Timestamp, quorum_size};
 use wire::{Body, Response, headers};
 
 use super::call::{request, source_timestamp, timestamp_of, uri};
@@ -31,6 +31,16 @@ pub struct Read {
     pub headers: HeaderMap,
     /// Asks all replicas for the newest.
     pub newest: bool,
+    /// Of an object: the storage policy of its container.
+    pub policy: Option<PolicyIndex>,
+}
+
+impl Read {
+    /// HEAD of a listing, with nothing said.
+    pub(crate) fn head() -> Self {
+        let (method, headers) = (Method::HEAD, HeaderMap::new());
+        Read { method, query: None, headers, newest: false, policy: None }
+    }
 }
 
 /// A good answer, and who gave it.
@@ -118,7 +128,10 @@ impl Store {
         entity: &Entity,
         read: Read,
     ) -> Result<Response, Unavailable> {
-        let place = self.place(entity);
+        let place = match read.policy {
+            Some(policy) => self.place_of_object(entity, policy)?,
+            None => self.place(entity),
+        };
         let mut search = self.search(place, read);
         let Some(source) = self.find_source(&mut search).await else {
             return self.refusal(search).await;
@@ -141,7 +154,11 @@ impl Store {
         Ok(Response::from_parts(parts, Body::new(body)))
     }
 
-    pub(crate) fn search(&self, place: Place, read: Read) -> Search {
+    pub(crate) fn search(&self, place: Place, mut read: Read) -> Search {
+        if let Some(policy) = read.policy {
+            let name = headers::X_BACKEND_STORAGE_POLICY_INDEX;
+            read.headers.insert(name, HeaderValue::from(policy.0));
+        }
         let nodes = place.side.candidates(place.partition);
         let most = nodes.primary_count().saturating_sub(1);
         let suppressions = self.config.rebalance_missing_suppression_count as usize;

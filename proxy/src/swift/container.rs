@@ -74,9 +74,14 @@ impl Face {
             return Ok(None);
         };
         let name = String::from_utf8_lossy(value.as_bytes());
-        let index = self.config.policy_index(&name);
-        let unknown = || Refusal::bad_request(format!("Invalid X-Storage-Policy '{name}'"));
-        index.map(Some).ok_or_else(unknown)
+        let Some(policy) = self.config.policies.by_name(&name) else {
+            return Err(Refusal::bad_request(format!("Invalid X-Storage-Policy '{name}'")));
+        };
+        if policy.deprecated {
+            let name = &policy.name;
+            return Err(Refusal::bad_request(format!("Storage Policy '{name}' is deprecated")));
+        }
+        Ok(Some(policy.index))
     }
 
     async fn put_container(&self, call: &mut Call) -> Result<Response, Refusal> {

@@ -45,9 +45,11 @@ pub(crate) fn info(
 }
 
 fn document(config: &Config, sections: &Map<String, Value>) -> Value {
-    let policies = config.policies.iter().enumerate().map(|(number, policy)| {
-        let mut entry = json!({ "name": policy.name, "aliases": policy.name });
-        if number == 0 {
+    let offered = config.policies.iter().filter(|policy| !policy.deprecated);
+    let policies = offered.map(|policy| {
+        let names = policy.names().collect::<Vec<_>>().join(", ");
+        let mut entry = json!({ "name": policy.name, "aliases": names });
+        if policy.default {
             entry["default"] = true.into();
         }
         entry

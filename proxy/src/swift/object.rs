@@ -88,8 +88,7 @@ impl Face {
         if call.method == Method::HEAD {
             read.headers.remove(header::RANGE);
         }
-        let policy = HeaderValue::from(info.policy.0);
-        read.headers.insert(headers::X_BACKEND_STORAGE_POLICY_INDEX, policy);
+        read.policy = Some(info.policy);
         let response = self.store.read(&call.entity, read).await?;
         if let Some(what) = self.features.missing_for(response.headers()) {
             return Err(Refusal::NotAvailable(what));
@@ -173,6 +172,8 @@ fn guess(name: &str) -> Option<&'static str> {
     let file = match file.rsplit_once('.') {
         Some((base, ending)) if is_encoding(ending) => base,
         Some((_, "tgz" | "taz" | "tz" | "tbz2" | "txz")) => return Some("application/x-tar"),
+        // Where the table has another name for the same.
+        Some((_, "wav")) => return Some("audio/x-wav"),
         _ => file,
     };
     mime_guess::from_path(file).first_raw()

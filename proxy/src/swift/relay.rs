@@ -96,8 +96,8 @@ pub(crate) fn listing(
     }
     let index = headers.get(headers::X_BACKEND_STORAGE_POLICY_INDEX);
     let index = index.and_then(|value| value.to_str().ok()?.parse().ok());
-    let policy = index.and_then(|index| config.policy_name(index));
-    if let Some(policy) = policy.and_then(|name| HeaderValue::from_str(name).ok()) {
+    let policy = index.and_then(|index| config.policies.get(index));
+    if let Some(policy) = policy.and_then(|policy| HeaderValue::from_str(&policy.name).ok()) {
         headers.insert("x-storage-policy", policy);
     }
     if wanted.varies {

@@ -9,7 +9,7 @@ use ring_builder::{Device, Ring, RingData};
 use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt;
-use types::HashPaths;
+use types::{HashPaths, PolicyIndex};
 use wire::{
     AuthUnavailable, Authenticator, Body, Caller, Endpoint, NodeClient, Request, Response,
     Verifying,
@@ -141,7 +141,11 @@ impl Cluster {
             }
         }
         let ring = Arc::new(ring(replicas, &ports));
-        let rings = Rings { account: ring.clone(), container: ring.clone(), object: ring.clone() };
+        let rings = Rings {
+            account: ring.clone(),
+            container: ring.clone(),
+            objects: [(PolicyIndex(0), ring.clone())].into(),
+        };
         let clock = Arc::new(ManualClock::at_seconds(1_700_000_000));
         let env = Env { clock: clock.clone(), client: client.clone(), shutdown: shutdown.clone() };
         let running = proxy::start(config, env, rings, HashPaths::default(), Arc::new(Tokens));

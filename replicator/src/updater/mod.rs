@@ -24,11 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use types::{HashPaths, Timestamp};
+use types::{HashPaths, PolicyIndex, Timestamp};
 use wire::{Endpoint, NodeClient};
 
 /// Empties the queue of one device.
 pub(crate) struct Updater {
+    pub(crate) policy: PolicyIndex,
     pub(crate) kind: Kind,
     /// Who owns the device.
     pub(crate) owner: Endpoint,

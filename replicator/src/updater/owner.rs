@@ -5,7 +5,7 @@ use super::kind::Page;
 use http::{Method, StatusCode};
 use std::time::Duration;
 use wire::pending::{ReportedAck, UPDATES};
-use wire::{Body, CallError, Endpoint, Request};
+use wire::{Body, CallError, Endpoint, Request, headers};
 
 /// A page of the most updates with the longest names and content types is less than half of this.
 const PAGE_BYTES_MAX: usize = 128 << 20;
@@ -46,6 +46,8 @@ impl Updater {
         let path = format!("/{}?{query}", wire::encode_segment(&self.device));
         *request.uri_mut() = path.parse().unwrap_or_default();
         *request.method_mut() = Method::from_bytes(UPDATES.as_bytes()).unwrap_or_default();
+        let policy = http::HeaderValue::from(self.policy.0);
+        request.headers_mut().insert(headers::X_BACKEND_STORAGE_POLICY_INDEX, policy);
         let timeout = Duration::from_millis(self.config.node_timeout_ms);
         let response =
             self.client.call(&self.owner, request, timeout).await.map_err(OwnerError::Call)?;

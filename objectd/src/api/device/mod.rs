@@ -13,11 +13,11 @@ use super::Server;
 use super::error::Refusal;
 use crate::engine::Engine;
 use crate::io::Class;
-use http::{HeaderValue, Uri, header};
+use http::{HeaderValue, header};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use std::sync::Arc;
-use types::{HashRange, ObjectHash};
+use types::{HashRange, ObjectHash, PartPower};
 use wire::device::{FINGERPRINTS, Hashes, MERGE, PARTITIONS, QUARANTINED, RECORDS, VERIFY};
 use wire::{Body, Request, Response};
 
@@ -35,6 +35,7 @@ const HASHES_BYTES_MAX: usize = 1 << 20;
 struct DeviceRequest {
     server: Arc<Server>,
     engine: Engine,
+    part_power: Option<PartPower>,
     query: Vec<(String, String)>,
 }
 
@@ -46,7 +47,7 @@ pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Resp
         VERIFY | FINGERPRINTS | PARTITIONS | QUARANTINED => Class::Audit,
         _ => Class::Replication,
     };
-    let device = DeviceRequest::read(server, &parts.uri, class)?;
+    let device = DeviceRequest::read(server, &parts, class)?;
     match method.as_str() {
         FINGERPRINTS => fingerprints::fingerprints(device).await,
         MERGE => merge::merge(device, body).await,
@@ -59,13 +60,20 @@ pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Resp
 }
 
 impl DeviceRequest {
-    fn read(server: &Arc<Server>, uri: &Uri, class: Class) -> Result<Self, Refusal> {
+    fn read(
+        server: &Arc<Server>,
+        request: &http::request::Parts,
+        class: Class,
+    ) -> Result<Self, Refusal> {
+        let uri = &request.uri;
         let name = percent_decode_str(uri.path().trim_start_matches('/'));
         let name = name.decode_utf8().map_err(|_| Refusal::Device)?;
-        let engine = server.devices.get(name.as_ref()).ok_or(Refusal::Device)?.share(class);
+        let (_, engines) = server.policy(&request.headers)?;
+        let engine = engines.engine(name.as_ref())?.share(class);
         let query = wire::parse_query(uri.query());
         let query = query.map_err(|error| Refusal::Bad(error.to_string()))?;
-        Ok(DeviceRequest { server: Arc::clone(server), engine, query })
+        let part_power = engines.part_power;
+        Ok(DeviceRequest { server: Arc::clone(server), engine, part_power, query })
     }
 
     fn asks(&self, name: &str) -> bool {

@@ -17,7 +17,7 @@ const CELL_BITS: u64 = 16;
 
 pub(super) async fn partitions(device: DeviceRequest) -> Result<Response, Refusal> {
     let asked = match device.number("part_power")? {
-        None => device.server.part_power,
+        None => device.part_power,
         Some(power) => {
             let power = u8::try_from(power).ok().and_then(PartPower::new);
             Some(power.ok_or_else(|| Refusal::Bad("part_power is over 32".to_owned()))?)

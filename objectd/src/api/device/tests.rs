@@ -1,6 +1,6 @@
 //! Two devices as a replicator, an auditor and an operator meet them.
 
-use crate::api::{Server, answer};
+use crate::api::{PolicyEngines, Server, answer};
 use crate::engine::{Change, Engine, EngineOptions, Identity};
 use crate::format::{Metadata, RecordKind, SegmentHeader, Superblock};
 use crate::index::IndexBudget;
@@ -49,11 +49,12 @@ fn two_devices(rule: Rule) -> Devices {
         disks.insert(name.to_owned(), disk);
     }
     let client = NodeClient::new(Duration::from_millis(200));
+    let engines = PolicyEngines { part_power: PartPower::new(4), devices };
+    let policies = [(PolicyIndex(0), engines)].into();
     let server = Server {
-        devices,
+        policies,
         env: Env { clock, client, shutdown: Shutdown::default() },
         hash_paths,
-        part_power: PartPower::new(4),
         max_file_size: 1 << 30,
         client_timeout: Duration::from_secs(60),
         update_timeout: Duration::from_secs(1),
@@ -109,7 +110,7 @@ impl Devices {
     }
 
     async fn change(&self, device: &str, number: u64, step: &Step) {
-        let engine = &self.server.devices[device];
+        let engine = &self.server.policies[&PolicyIndex(0)].devices[device];
         let mut body = engine.body();
         body.push(&content(number ^ step.raw, step.len)).await.expect("taken");
         let mut metadata = Metadata::default();
@@ -334,7 +335,8 @@ async fn damage_is_found_kept_healed_and_given_up() {
     assert_eq!((all.objects, all.records, all.bytes), (4, 4, 12_000));
     assert_eq!((all.damaged.len(), all.marker), (0, None));
     let hash = devices.hash(2);
-    let state = devices.server.devices["a"].state(hash).await.expect("state");
+    let state =
+        devices.server.policies[&PolicyIndex(0)].devices["a"].state(hash).await.expect("state");
     let at = state.data().expect("data").location;
     let name = SegmentHeader::file_name(at.segment);
     devices.disks["a"].flip_bit(&name, u64::from(at.offset + at.head_len + 10) * 8);
