@@ -122,7 +122,9 @@ enum Found {
 
 /// A page of the listing: 200, 204 when it is empty plain text, or 404.
 pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refusal> {
-    let (query, format) = request::listing(&asked.parts, server.limits.container_listing_limit)?;
+    let limit_max = server.limits.container_listing_limit;
+    let (mut query, format) = request::listing(&asked.parts, limit_max)?;
+    query.now_seconds = server.clock.now().seconds();
     let from = &asked.parts.headers;
     let asked_policy = request::policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?;
     let record_type = from.get("x-backend-record-type");

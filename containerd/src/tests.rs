@@ -73,6 +73,7 @@ impl Node {
             content_type: "text/plain".into(),
             etag: "d41d8cd98f00b204e9800998ecf8427e".into(),
             policy: PolicyIndex(0),
+            delete_at: 0,
         };
         self.send(update.encode("sda", types::Partition(1), "tx")).await
     }

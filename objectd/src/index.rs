@@ -13,6 +13,7 @@
 //! | `meta` | `applied` | [`Applied`] |
 //! | `meta` | `seg` + segment, big-endian | [`Account`] |
 //! | `meta` | `cell` + first two bytes of hashes | [`Cell`] |
+//! | `meta` | `exp` + second, big-endian, and hash | nothing: the object expires then |
 //! | `meta` | `quar` + hash + LSN + offset, big-endian | [`Quarantined`] |
 
 mod rows;
@@ -39,11 +40,12 @@ const OWN: &str = "own";
 const META: &str = "meta";
 const COLUMNS: [&str; 4] = [OBJ, UPD, OWN, META];
 const FORMAT_KEY: &[u8] = b"format";
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 const APPLIED: &[u8] = b"applied";
 const SEGMENT: &[u8] = b"seg";
 const CELL: &[u8] = b"cell";
 const QUARANTINE: &[u8] = b"quar";
+const EXPIRY: &[u8] = b"exp";
 /// How often an index that another process changes is tried to be opened.
 const OPEN_TRIES: usize = 4;
 
@@ -279,6 +281,28 @@ impl Index {
         Ok(self.db.get_pinned_cf(self.column(META), key)?.is_some())
     }
 
+    /// Objects that expire up to and with a second, in order of time, behind one of them.
+    pub fn expired(
+        &self,
+        until: u64,
+        behind: Option<(u64, ObjectHash)>,
+        limit: usize,
+    ) -> Result<Vec<(u64, ObjectHash)>, IndexError> {
+        let from = behind.map(|(at, hash)| [&expiry_key(at, &hash)[..], &[0]].concat());
+        let mut found = Vec::new();
+        for row in self.meta_rows(EXPIRY, &from.unwrap_or_default()).take(limit) {
+            let (key, _) = row?;
+            let (at, hash) =
+                key.split_first_chunk().ok_or(FormatError::Field("second of expiry"))?;
+            let at = u64::from_be_bytes(*at);
+            if at > until {
+                break;
+            }
+            found.push((at, hash_of(hash)?));
+        }
+        Ok(found)
+    }
+
     /// Objects with data in a bulk segment, from a hash on.
     pub fn owners(
         &self,
@@ -433,6 +457,10 @@ fn owner_key(segment: u32, hash: &ObjectHash) -> Vec<u8> {
     keyed(&segment.to_be_bytes(), &hash.0)
 }
 
+fn expiry_key(at: u64, hash: &ObjectHash) -> Vec<u8> {
+    keyed(&at.to_be_bytes(), &hash.0)
+}
+
 fn hash_of(key: &[u8]) -> Result<ObjectHash, IndexError> {
     Ok(ObjectHash(key.try_into().map_err(|_| FormatError::Field("hash"))?))
 }
@@ -482,6 +510,17 @@ impl IndexBatch<'_> {
     /// An object has no data in a bulk segment any more.
     pub fn forget_owner(&mut self, segment: u32, hash: &ObjectHash) {
         self.batch.delete_cf(self.index.column(OWN), owner_key(segment, hash));
+    }
+
+    /// An object expires at another second than before; 0 for never.
+    pub fn move_expiry(&mut self, hash: &ObjectHash, from: u64, to: u64) {
+        let meta = self.index.column(META);
+        if from != 0 {
+            self.batch.delete_cf(meta, keyed(EXPIRY, &expiry_key(from, hash)));
+        }
+        if to != 0 {
+            self.batch.put_cf(meta, keyed(EXPIRY, &expiry_key(to, hash)), b"");
+        }
     }
 
     /// A damaged record.

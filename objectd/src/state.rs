@@ -147,6 +147,11 @@ impl ObjectState {
         self.of(RecordKind::Meta).next().filter(|meta| meta.timestamp >= data.timestamp)
     }
 
+    /// When the object expires, in seconds; 0 for never, and where there is none.
+    pub fn delete_at(&self) -> u64 {
+        self.meta().or_else(|| self.data()).map_or(0, |version| version.delete_at)
+    }
+
     /// The posted metadata with the newest content type, if any carries one.
     pub fn content_type(&self) -> Option<&Version> {
         let data = self.data()?;

@@ -50,6 +50,8 @@ pub struct Config {
     pub error_suppression_interval_s: u64,
     /// The order in which replicas are asked.
     pub sorting_method: SortingMethod,
+    /// Whether clients that say `X-Open-Expired: true` may read what has expired and was not deleted yet.
+    pub allow_open_expired: bool,
     /// What may stand first in a path.
     pub valid_api_versions: Vec<String>,
     /// Whether `/info` tells anything.
@@ -83,6 +85,7 @@ impl Default for Config {
             error_suppression_limit: 10,
             error_suppression_interval_s: 60,
             sorting_method: SortingMethod::default(),
+            allow_open_expired: false,
             valid_api_versions: vec!["v1".to_owned(), "v1.0".to_owned()],
             expose_info: true,
             pipeline: crate::pipeline::all(),

@@ -228,6 +228,7 @@ fn object_update(token: u64) -> ObjectUpdate {
         content_type: String::new(),
         etag: String::new(),
         policy: PolicyIndex(0),
+        delete_at: 0,
     }
 }
 

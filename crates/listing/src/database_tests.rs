@@ -28,6 +28,7 @@ fn row(at: u64, deleted: bool) -> ObjectRow {
         swift_bytes: None,
         etag: format!("{:032x}", at.seconds()),
         deleted,
+        delete_at: 0,
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Stored as: flags; data timestamp; content-type timestamp if other than data's; meta timestamp if other
 //! than content type's; size; ETag (16 bytes if it is an MD5 in lower-case hex, else a text); content type;
-//! `swift_bytes` if there is one. Flags, from the lowest bit: deleted, content-type timestamp follows, meta
-//! timestamp follows, ETag is an MD5, `swift_bytes` follows.
+//! `swift_bytes` if there is one; the second of its expiry if it has one. Flags, from the lowest bit: deleted,
+//! content-type timestamp follows, meta timestamp follows, ETag is an MD5, `swift_bytes` follows, expiry follows.
 //!
 //! Swift keeps the three timestamps in one text which loses the offsets of the second and third; here all
 //! are kept whole, so that merging is the same in every order. Only the list's hash is made of that text.
@@ -34,6 +34,8 @@ pub struct ObjectRow {
     pub etag: String,
     /// Whether it was deleted.
     pub deleted: bool,
+    /// When it expires, in seconds; 0 for never. Goes with the metadata.
+    pub delete_at: u64,
 }
 
 const DELETED: u8 = 1;
@@ -41,6 +43,7 @@ const CONTENT_TYPE_AT: u8 = 2;
 const META: u8 = 4;
 const ETAG_IS_MD5: u8 = 8;
 const SWIFT_BYTES: u8 = 16;
+const DELETE_AT: u8 = 32;
 
 impl From<&ObjectUpdate> for ObjectRow {
     fn from(update: &ObjectUpdate) -> Self {
@@ -58,6 +61,7 @@ impl From<&ObjectUpdate> for ObjectRow {
             swift_bytes,
             etag: if update.deleted { "noetag".to_owned() } else { update.etag.clone() },
             deleted: update.deleted,
+            delete_at: if update.deleted { 0 } else { update.delete_at },
         }
     }
 }
@@ -91,7 +95,8 @@ impl Row for ObjectRow {
                 | flag(self.content_type_at != self.data, CONTENT_TYPE_AT)
                 | flag(self.meta != self.content_type_at, META)
                 | flag(md5.is_some(), ETAG_IS_MD5)
-                | flag(self.swift_bytes.is_some(), SWIFT_BYTES),
+                | flag(self.swift_bytes.is_some(), SWIFT_BYTES)
+                | flag(self.delete_at != 0, DELETE_AT),
         );
         put_timestamp(out, self.data);
         if self.content_type_at != self.data {
@@ -109,6 +114,9 @@ impl Row for ObjectRow {
         if let Some(bytes) = &self.swift_bytes {
             put_text(out, bytes);
         }
+        if self.delete_at != 0 {
+            put_integer(out, self.delete_at);
+        }
     }
 
     fn decode(mut reader: Reader<'_>) -> Result<Self, Corrupt> {
@@ -125,6 +133,7 @@ impl Row for ObjectRow {
         };
         let content_type = reader.text()?.to_owned();
         let swift_bytes = if has(SWIFT_BYTES) { Some(reader.text()?.to_owned()) } else { None };
+        let delete_at = if has(DELETE_AT) { reader.integer()? } else { 0 };
         reader.end()?;
         let deleted = has(DELETED);
         Ok(ObjectRow {
@@ -136,6 +145,7 @@ impl Row for ObjectRow {
             swift_bytes,
             etag,
             deleted,
+            delete_at,
         })
     }
 
@@ -154,12 +164,19 @@ impl Row for ObjectRow {
             row.content_type_at = self.content_type_at;
             row.content_type = self.content_type.clone();
         }
-        row.meta = row.meta.max(self.meta);
+        if self.meta > existing.meta {
+            row.meta = self.meta;
+            row.delete_at = self.delete_at;
+        }
         (row != *existing).then_some(row)
     }
 
     fn is_gone(&self) -> bool {
         self.deleted
+    }
+
+    fn has_expired(&self, now_seconds: u64) -> bool {
+        self.delete_at != 0 && self.delete_at <= now_seconds
     }
 
     fn totals(&self) -> Totals {

@@ -14,6 +14,7 @@ fn row(data: u64, content_type: u64, meta: u64) -> ObjectRow {
         swift_bytes: data.is_multiple_of(2).then(|| data.to_string()),
         etag: if data.is_multiple_of(5) { "UPPER".into() } else { format!("{data:032x}") },
         deleted: data.is_multiple_of(3),
+        delete_at: meta.saturating_sub(2),
     }
 }
 
@@ -64,6 +65,7 @@ fn a_stored_row_of_version_1_is_read_for_ever() {
         swift_bytes: Some("5678".into()),
         etag: "d41d8cd98f00b204e9800998ecf8427e".into(),
         deleted: false,
+        delete_at: 0,
     };
     let golden = "01071ef9d59bceb5e33f0280afa7ceb5e33fc0c9b3ceb5e33fd209\
                   d41d8cd98f00b204e9800998ecf8427e0a746578742f706c61696e0435363738";
@@ -84,4 +86,14 @@ fn content_type_and_its_size_follow_different_moments() {
         ("new/type", Some("2"))
     );
     assert_eq!((merged.data, merged.meta), (held.data, newer_type.meta));
+}
+
+#[test]
+fn an_expiry_goes_with_the_metadata() {
+    let held = ObjectRow { delete_at: 70, ..row(2, 2, 4) };
+    let overwritten = ObjectRow { delete_at: 0, ..row(4, 4, 6) };
+    assert_eq!(overwritten.merged(&held).expect("newer").delete_at, 0);
+    let late = ObjectRow { delete_at: 50, ..row(4, 4, 2) };
+    assert_eq!(late.merged(&held).expect("newer data").delete_at, 70);
+    assert!(held.has_expired(70) && !held.has_expired(69) && !overwritten.has_expired(u64::MAX));
 }

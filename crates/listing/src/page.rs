@@ -12,6 +12,8 @@
 //! Two slips of Swift in `path` listings are not repeated: a name that differs from a skipped directory only
 //! in having `0` for its slash is listed, and the entry `x/` of a directory is listed in reverse order as well.
 //!
+//! What has expired is not listed; a subdir in which everything has is, until the objects are deleted.
+//!
 //! What is folded is leapt over, so a page costs by what it shows and not by what lies beneath.
 
 use crate::cursor::Cursor;
@@ -36,6 +38,8 @@ pub struct PageQuery {
     pub path: Option<String>,
     /// From the last to the first.
     pub reverse: bool,
+    /// What has expired at this moment is left out; with 0 nothing is.
+    pub now_seconds: u64,
 }
 
 /// A line of a page.
@@ -183,8 +187,10 @@ pub(crate) fn page<R: Row>(
         let Some(name) = cursor.name().filter(|name| plan.covers(name)) else { break };
         let leave = match plan.show(name) {
             Shown::AsRow => {
-                let row = Stored::decode(cursor.value().unwrap_or_default())?.row;
-                items.push(Item::Row(text(name)?, row));
+                let row: R = Stored::decode(cursor.value().unwrap_or_default())?.row;
+                if !row.has_expired(query.now_seconds) {
+                    items.push(Item::Row(text(name)?, row));
+                }
                 None
             }
             Shown::Hidden => None,

@@ -18,6 +18,7 @@ fn names<'a>(names: impl IntoIterator<Item = &'a String>) -> Names {
         swift_bytes: None,
         etag: String::new(),
         deleted: false,
+        delete_at: 0,
     };
     let stored = Stored { sequence: 1, row }.encode();
     names.into_iter().map(|name| (name.clone().into_bytes(), stored.clone())).collect()
@@ -97,6 +98,7 @@ fn query() -> impl Strategy<Value = PageQuery> {
             delimiter,
             path,
             reverse,
+            now_seconds: 0,
         },
     )
 }
@@ -179,6 +181,7 @@ fn pages_are_what_swift_lists() {
                 delimiter: case.delimiter,
                 path: case.path,
                 reverse: case.reverse,
+                now_seconds: 0,
             };
             assert_eq!(listed(&names, &query).0, case.items, "{query:?} of {all:?}");
             assert_eq!(model(&names, &query), case.items, "the model: {query:?} of {all:?}");
@@ -192,4 +195,18 @@ fn a_name_that_is_no_row_is_corrupt() {
     let query = PageQuery { limit: 1, ..PageQuery::default() };
     let result = page::<ObjectRow>(&mut MemoryCursor::new(&names), &query);
     assert!(matches!(result, Err(StoreError::Corrupt(_))));
+}
+
+#[test]
+fn what_has_expired_is_not_listed() {
+    let mut names = names(&["a".to_owned(), "c".to_owned()]);
+    let mut row: ObjectRow = Stored::decode(&names[b"a".as_slice()]).expect("a row").row;
+    row.delete_at = 50;
+    names.insert(b"b".to_vec(), Stored { sequence: 2, row }.encode());
+    let at = |now_seconds, limit| {
+        listed(&names, &PageQuery { limit, now_seconds, ..PageQuery::default() }).0
+    };
+    assert_eq!(at(49, 2), ["=a", "=b"]);
+    assert_eq!(at(50, 2), ["=a", "=c"]);
+    assert_eq!(at(0, 9), ["=a", "=b", "=c"]);
 }

@@ -53,6 +53,10 @@ pub trait Row: Clone + std::fmt::Debug + PartialEq + Send + Sync + 'static {
     fn merged(&self, existing: &Self) -> Option<Self>;
     /// Whether it only remembers a deletion.
     fn is_gone(&self) -> bool;
+    /// Whether it is not to be shown any more, although it was not deleted yet.
+    fn has_expired(&self, _now_seconds: u64) -> bool {
+        false
+    }
     /// Its share in the totals.
     fn totals(&self) -> Totals;
     /// The policy whose totals it counts for, when it is stored under `policy`.

@@ -15,6 +15,7 @@
 //! | `RECORDS ?bytes=N` with [`Hashes`] | those of these objects |
 //! | `MERGE` with a stream of records | [`Merged`]: what came of it |
 //! | `VERIFY ?from&until&limit&bytes=N` | [`Verified`]: what was read and what of it is damaged |
+//! | `EXPIRED ?until=S&marker&limit` | [`Expired`]: objects whose time has come, up to and with a second |
 //! | `QUARANTINED ?marker&limit` | [`Quarantine`]: damaged records that are kept |
 //! | `QUARANTINED ?release` with [`Hashes`] | [`Released`]: those of these objects are given up |
 //!
@@ -33,6 +34,8 @@ pub const RECORDS: &str = "RECORDS";
 pub const MERGE: &str = "MERGE";
 /// The method that checks every byte.
 pub const VERIFY: &str = "VERIFY";
+/// The method that lists what has expired.
+pub const EXPIRED: &str = "EXPIRED";
 /// The method that lists what is damaged, or gives it up.
 pub const QUARANTINED: &str = "QUARANTINED";
 
@@ -97,6 +100,25 @@ pub struct ObjectDigest {
     pub hash: String,
     /// Equal where two devices know the same of it. 32 hexadecimal digits.
     pub digest: String,
+}
+
+/// A page of objects that have expired, in order of time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// Those whose names can be read.
+    pub objects: Vec<ExpiredObject>,
+    /// Where more are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
+}
+
+/// An object that has expired.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiredObject {
+    /// `/account/container/object`.
+    pub name: String,
+    /// When, in seconds.
+    pub delete_at: u64,
 }
 
 /// Names objects.

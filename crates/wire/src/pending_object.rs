@@ -45,6 +45,9 @@ pub struct PendingObjectUpdate {
     pub etag: String,
     /// Storage policy it lies in.
     pub policy: u32,
+    /// When it expires, in seconds; 0 for never.
+    #[serde(default)]
+    pub delete_at: u64,
 }
 
 /// A page of updates.
@@ -80,6 +83,7 @@ impl PendingObjectUpdate {
             content_type: update.content_type.clone(),
             etag: update.etag.clone(),
             policy: update.policy.0,
+            delete_at: update.delete_at,
         }
     }
 
@@ -105,6 +109,7 @@ impl PendingObjectUpdate {
             content_type: self.content_type.clone(),
             etag: self.etag.clone(),
             policy: PolicyIndex(self.policy),
+            delete_at: self.delete_at,
         })
     }
 }
@@ -138,8 +143,7 @@ mod tests {
                 size,
                 content_type,
                 etag: "d41d8cd98f00b204e9800998ecf8427e".into(),
-                policy: PolicyIndex(policy),
-            };
+                policy: PolicyIndex(policy), delete_at: 0 };
             let page = PendingObjectUpdates { updates: vec![PendingObjectUpdate::new(token, &update)] };
             let text = serde_json::to_string(&page).expect("JSON");
             let back: PendingObjectUpdates = serde_json::from_str(&text).expect("the same");

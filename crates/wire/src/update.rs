@@ -111,6 +111,8 @@ pub struct ObjectUpdate {
     pub etag: String,
     /// Storage policy it lies in.
     pub policy: PolicyIndex,
+    /// When it expires, in seconds; 0 for never. Goes with the metadata. Swift's container servers ignore it.
+    pub delete_at: u64,
 }
 
 impl ObjectUpdate {
@@ -132,6 +134,9 @@ impl ObjectUpdate {
             out.put(headers::X_SIZE, &self.size.to_string());
             out.put(headers::X_CONTENT_TYPE, &self.content_type);
             out.put(headers::X_ETAG, &self.etag);
+            if self.delete_at != 0 {
+                out.put(headers::X_DELETE_AT, &self.delete_at.to_string());
+            }
             if let Some(ts) = self.content_type_timestamp {
                 out.put(headers::X_CONTENT_TYPE_TIMESTAMP, &ts.internal());
             }
@@ -168,6 +173,7 @@ impl ObjectUpdate {
             content_type: if put { text(from, headers::X_CONTENT_TYPE)? } else { String::new() },
             etag: if put { text(from, headers::X_ETAG)? } else { String::new() },
             policy: optional(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?.unwrap_or_default(),
+            delete_at: optional(from, headers::X_DELETE_AT)?.unwrap_or_default(),
         })
     }
 }
@@ -286,6 +292,7 @@ mod tests {
             content_type: if deleted { String::new() } else { "text/plain; x=ü".into() },
             etag: if deleted { String::new() } else { "d41d8cd98f00b204e9800998ecf8427e".into() },
             policy: PolicyIndex(1),
+            delete_at: 0,
         }
     }
 

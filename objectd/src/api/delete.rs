@@ -20,7 +20,7 @@ pub(super) async fn delete(
     let state = object.engine.state(object.hash).await?;
     let known = state.data_timestamp();
     let now = server.env.clock.now().seconds();
-    let delete_at = state.meta().or(state.data()).map_or(0, |version| version.delete_at);
+    let delete_at = state.delete_at();
     let expired = delete_at != 0 && delete_at <= now;
     let exists = state.data().is_some();
 

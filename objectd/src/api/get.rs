@@ -48,7 +48,7 @@ pub(super) async fn get(
     Ok(response)
 }
 
-fn is_true(value: &HeaderValue) -> bool {
+pub(super) fn is_true(value: &HeaderValue) -> bool {
     let text = value.to_str().unwrap_or_default();
     ["true", "1", "yes", "on", "t", "y"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }

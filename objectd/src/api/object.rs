@@ -90,7 +90,7 @@ impl ObjectRequest {
         let Some(data) = state.data() else {
             return Err(Refusal::NotFound(state.tombstone().map(|version| version.timestamp)));
         };
-        let delete_at = state.meta().unwrap_or(data).delete_at;
+        let delete_at = state.delete_at();
         let timestamp = state.timestamp().unwrap_or(data.timestamp);
         if delete_at != 0 && now_seconds.is_some_and(|now| delete_at <= now) {
             return Err(Refusal::NotFound(Some(timestamp)));

@@ -1,6 +1,7 @@
 //! POST: new user metadata, and if wanted a new content type; the data stays.
 
 use super::error::Refusal;
+use super::get::is_true;
 use super::object::{self, CONTENT_TYPE, NAME, Part};
 use super::put::refuse_older;
 use super::updates::{self, overridden};
@@ -24,7 +25,9 @@ pub(super) async fn post(
         return Err(Refusal::Bad("X-Delete-At in past".to_owned()));
     }
     let state = object.engine.state(object.hash).await?;
-    let existing = object.open(&state, Some(server.env.clock.now().seconds()), Part::Head).await?;
+    let open_expired = headers.get(wire::headers::X_BACKEND_OPEN_EXPIRED).is_some_and(is_true);
+    let now = (!open_expired).then(|| server.env.clock.now().seconds());
+    let existing = object.open(&state, now, Part::Head).await?;
 
     let content_type = headers.get(header::CONTENT_TYPE).filter(|value| !value.is_empty());
     let content_type = content_type.filter(|_| at > existing.content_type_timestamp);
@@ -50,6 +53,7 @@ pub(super) async fn post(
                 etag: existing.etag(),
                 content_type_timestamp: Some(typed_at),
                 meta_timestamp: Some(at.max(existing.timestamp)),
+                delete_at,
                 ..updates::row(&object.path, existing.data.timestamp, object.policy)?
             };
             overridden(&mut update, headers);

@@ -67,6 +67,7 @@ pub(super) async fn put(
                 size: stored.len(),
                 content_type: String::from_utf8_lossy(content_type.as_bytes()).into_owned(),
                 etag: etag.clone(),
+                delete_at,
                 ..updates::row(path, at, object.policy)?
             };
             overridden(&mut update, &parts.headers);

@@ -362,3 +362,35 @@ async fn policies_keep_their_objects_apart() {
     assert_eq!(node.call("GET", &[policy("0")], Body::empty()).await.body, b"zero");
     assert_eq!(node.call("GET", &[policy("2")], Body::empty()).await.status, 503);
 }
+
+#[tokio::test]
+async fn what_has_expired_is_found_in_order_of_time() {
+    let node = fixture().await;
+    let expired = async |until: u64| {
+        let path = format!("/d1?until={until}");
+        let page = node.at(&path, "EXPIRED", &[], Body::empty()).await;
+        assert_eq!(page.status, 200);
+        let page: wire::device::Expired = serde_json::from_slice(&page.body).expect("a page");
+        page.objects.into_iter().map(|it| (it.name, it.delete_at)).collect::<Vec<_>>()
+    };
+    for (name, delete_at) in [("o", NOW + 50), ("p", NOW + 20), ("q", NOW + 90)] {
+        let delete_at = delete_at.to_string();
+        let headers = [
+            ("x-timestamp", "1000000000.00001"),
+            ("content-type", "text/plain"),
+            ("content-length", "1"),
+            ("x-delete-at", delete_at.as_str()),
+        ];
+        let put = node.at(&format!("/d1/7/a/c/{name}"), "PUT", &headers, "x").await;
+        assert_eq!(put.status, 201);
+    }
+    assert_eq!(expired(NOW + 10).await, []);
+    let two = [("/a/c/p".to_owned(), NOW + 20), ("/a/c/o".to_owned(), NOW + 50)];
+    assert_eq!(expired(NOW + 50).await, two);
+    // A POST without the header takes the expiry away, and a deletion the object.
+    let posted = node.call("POST", &[("x-timestamp", "1000000000.00002")], Body::empty()).await;
+    assert_eq!(posted.status, 202);
+    let deletion = [("x-timestamp", "1000000000.00002")];
+    assert_eq!(node.at("/d1/7/a/c/p", "DELETE", &deletion, Body::empty()).await.status, 204);
+    assert_eq!(expired(u64::MAX).await, [("/a/c/q".to_owned(), NOW + 90)]);
+}

@@ -75,6 +75,7 @@ pub(super) fn row(
         content_type: String::new(),
         etag: String::new(),
         policy,
+        delete_at: 0,
     })
 }
 

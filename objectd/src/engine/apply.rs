@@ -239,6 +239,10 @@ impl<'a> Changes<'a> {
                 self.credit(version, 1);
             }
             self.owners(&hash, &before, &now);
+            let (was, is) = (before.delete_at(), now.delete_at());
+            if was != is {
+                self.batch.move_expiry(&hash, was, is);
+            }
             let prefix = [hash.0[0], hash.0[1]];
             let cell = match cells.entry(prefix) {
                 std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),

@@ -101,6 +101,16 @@ impl Engine {
         reading.await.map_err(|_| EngineError::Stopping)?
     }
 
+    /// Objects that expire up to and with a second, in order of time, behind one of them.
+    pub async fn expired(
+        &self,
+        until: u64,
+        behind: Option<(u64, ObjectHash)>,
+        limit: usize,
+    ) -> Result<Vec<(u64, ObjectHash)>, EngineError> {
+        self.in_background(move |index| Ok(index.expired(until, behind, limit)?)).await
+    }
+
     /// How the objects here are kept.
     pub fn rule(&self) -> Rule {
         self.0.rule

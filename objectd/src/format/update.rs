@@ -22,6 +22,9 @@ pub fn encode_update(update: &ObjectUpdate) -> Vec<u8> {
         let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
         out.u16(text.len() as u16).put(text.as_bytes());
     }
+    if update.delete_at != 0 {
+        out.u64(update.delete_at);
+    }
     out.0
 }
 
@@ -39,18 +42,25 @@ pub fn decode_update(bytes: &[u8]) -> Result<ObjectUpdate, FormatError> {
     };
     let name = |_| FormatError::Field("name");
     let some = |raw: u64| (raw != 0).then(|| Timestamp::from_raw(raw));
+    let account = AccountName::parse(text()?).map_err(name)?;
+    let container = ContainerName::parse(text()?).map_err(name)?;
+    let object = ObjectName::parse(text()?).map_err(name)?;
+    let (content_type, etag) = (text()?, text()?);
+    // Not there when it is 0.
+    let delete_at = if fields.is_empty() { 0 } else { fields.u64()? };
     Ok(ObjectUpdate {
-        account: AccountName::parse(text()?).map_err(name)?,
-        container: ContainerName::parse(text()?).map_err(name)?,
-        object: ObjectName::parse(text()?).map_err(name)?,
+        account,
+        container,
+        object,
         deleted,
         timestamp,
         content_type_timestamp: some(content_type_raw),
         meta_timestamp: some(meta_raw),
         size,
-        content_type: text()?,
-        etag: text()?,
+        content_type,
+        etag,
         policy,
+        delete_at,
     })
 }
 
@@ -73,8 +83,7 @@ mod tests {
                 size,
                 content_type: "text/plain".into(),
                 etag: "x".into(),
-                policy: PolicyIndex(2),
-            };
+                policy: PolicyIndex(2), delete_at: 0 };
             prop_assert_eq!(decode_update(&encode_update(&update)), Ok(update));
         }
 

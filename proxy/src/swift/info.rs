@@ -62,7 +62,7 @@ fn document(config: &Config, sections: &Map<String, Value>) -> Value {
             "strict_cors_mode": true,
             "account_autocreate": config.account_autocreate,
             "allow_account_management": config.allow_account_management,
-            "allow_open_expired": false,
+            "allow_open_expired": config.allow_open_expired,
             "max_file_size": limits.max_file_size,
             "max_meta_name_length": limits.max_meta_name_length,
             "max_meta_value_length": limits.max_meta_value_length,

@@ -6,6 +6,7 @@ mod account;
 pub(crate) mod constraints;
 mod container;
 pub(crate) mod error;
+mod expiry;
 mod info;
 pub(crate) mod listing;
 mod object;
@@ -92,7 +93,7 @@ impl Front {
 
 impl Face {
     async fn answer(&self, mut call: Call) -> Result<Response, Refusal> {
-        unsupported::check(&mut call, &self.features, &self.store.env.clock)?;
+        unsupported::check(&mut call, &self.features)?;
         match call.entity.level() {
             Level::Account => self.account(call).await,
             Level::Container => self.container(call).await,

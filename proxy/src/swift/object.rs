@@ -6,7 +6,7 @@ use wire::{Response, headers};
 
 use super::constraints::{self, BodyLength, is_true};
 use super::error::{Refusal, page};
-use super::{Face, relay};
+use super::{Face, expiry, relay};
 use crate::call::Call;
 use crate::store::{ContainerInfo, ObjectPut};
 
@@ -55,7 +55,7 @@ fn is_for_nodes(name: &HeaderName) -> bool {
 }
 
 impl Face {
-    pub(super) async fn object(&self, call: Call) -> Result<Response, Refusal> {
+    pub(super) async fn object(&self, mut call: Call) -> Result<Response, Refusal> {
         match call.method.as_str() {
             "OPTIONS" => return Self::options(&call, ALLOW),
             "GET" | "HEAD" | "PUT" | "POST" | "DELETE" => {}
@@ -71,6 +71,10 @@ impl Face {
         });
         self.authorize(&call, acl).await?;
         let info = info.ok_or_else(Refusal::not_found)?;
+        if self.config.allow_open_expired && is_true(call.headers.get("x-open-expired")) {
+            let open = HeaderValue::from_static("true");
+            call.headers.insert(headers::X_BACKEND_OPEN_EXPIRED, open);
+        }
         match call.method.as_str() {
             "PUT" => self.put_object(call, &info).await,
             "POST" => self.post_object(call, &info).await,
@@ -99,6 +103,7 @@ impl Face {
     async fn put_object(&self, mut call: Call, info: &ContainerInfo) -> Result<Response, Refusal> {
         let name = call.entity.object.as_ref().map_or("", |name| name.as_str());
         guess_content_type(&mut call.headers, name);
+        expiry::settle(&mut call.headers, self.store.env.clock.now())?;
         let limits = &self.config.limits;
         let length = constraints::body_length(&call.headers, limits)?;
         constraints::check_name("Object", name, limits.max_object_name_length)?;
@@ -127,7 +132,8 @@ impl Face {
         Ok(response)
     }
 
-    async fn post_object(&self, call: Call, info: &ContainerInfo) -> Result<Response, Refusal> {
+    async fn post_object(&self, mut call: Call, info: &ContainerInfo) -> Result<Response, Refusal> {
+        expiry::settle(&mut call.headers, self.store.env.clock.now())?;
         constraints::check_metadata(&call.headers, "x-object-meta-", &self.config.limits)?;
         constraints::check_content_type(&call.headers)?;
         let headers = call.node_headers();

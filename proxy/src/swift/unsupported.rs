@@ -3,8 +3,7 @@
 //!
 //! An empty value takes a setting away that nobody can have made, so it does no harm and is let through.
 
-use daemon::SharedClock;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 
 use super::error::Refusal;
 use crate::call::Call;
@@ -18,7 +17,6 @@ const DLO: Feature = ("The dynamic large object", "dlo");
 const SLO: Feature = ("The static large object", "slo");
 const SYMLINK: Feature = ("The symbolic link", "symlink");
 const VERSIONS: Feature = ("Object versioning", "versioned_writes");
-const EXPIRY: Feature = ("Object expiration", "expiry");
 const TEMPURL: Feature = ("The temporary URL", "tempurl");
 const BULK: Feature = ("Bulk work", "bulk");
 
@@ -60,7 +58,6 @@ fn feature_of_header(name: &str) -> Option<Feature> {
         "x-versions-enabled" | "x-versions-location" | "x-versions-mode" | "x-history-location" => {
             Some(VERSIONS)
         }
-        "x-delete-at" | "x-delete-after" | "x-if-delete-at" => Some(EXPIRY),
         "x-container-sharding" => Some(("Container sharding", "sharding")),
         "x-account-access-control" => {
             Some(("The access control list of an account", "tempauth_acl"))
@@ -101,11 +98,7 @@ fn feature_of_parameter(reading: bool, name: &str, value: &str) -> Option<Featur
 }
 
 /// Refuses what cannot be done, and forgets headers that only take away what never was.
-pub(crate) fn check(
-    call: &mut Call,
-    features: &Features,
-    clock: &SharedClock,
-) -> Result<(), Refusal> {
+pub(crate) fn check(call: &mut Call, features: &Features) -> Result<(), Refusal> {
     if call.method.as_str() == "COPY" && features.lack(&COPY) {
         // Not 405: the method belongs to Swift's API, and clients are told why it fails.
         return Err(Refusal::NotAvailable(COPY.0));
@@ -126,8 +119,7 @@ pub(crate) fn check(
         let feature = feature_of_header(name.as_str());
         let Some(feature) = feature.filter(|feature| features.lack(feature)) else { continue };
         if !value.as_bytes().trim_ascii().is_empty() {
-            let nonsense = impossible_expiry(name.as_str(), value, clock);
-            return Err(nonsense.unwrap_or(Refusal::NotAvailable(feature.0)));
+            return Err(Refusal::NotAvailable(feature.0));
         }
         empty.push(name.clone());
     }
@@ -141,34 +133,11 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Nonsense is told apart from what would be possible elsewhere.
-fn impossible_expiry(name: &str, value: &HeaderValue, clock: &SharedClock) -> Option<Refusal> {
-    let number = value.to_str().ok().and_then(|text| text.trim().parse::<i64>().ok());
-    let sentence = match (name, number) {
-        ("x-delete-at", None) => "Non-integer X-Delete-At",
-        ("x-delete-after", None) => "Non-integer X-Delete-After",
-        ("x-delete-after", Some(..=0)) => "X-Delete-After in past",
-        ("x-delete-at", Some(at))
-            if at <= i64::try_from(clock.now().seconds()).unwrap_or(i64::MAX) =>
-        {
-            "X-Delete-At in past"
-        }
-        _ => return None,
-    };
-    Some(Refusal::bad_request(sentence))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use daemon::ManualClock;
     use http::Method;
-    use http::header::HeaderName;
-    use std::sync::Arc;
-
-    fn clock() -> SharedClock {
-        Arc::new(ManualClock::at_seconds(1_700_000_000))
-    }
+    use http::header::{HeaderName, HeaderValue};
 
     fn refused(
         method: &Method,
@@ -182,7 +151,7 @@ mod tests {
         for (name, value) in headers {
             call.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        match check(&mut call, &Features(Vec::new()), &clock()) {
+        match check(&mut call, &Features(Vec::new())) {
             Ok(()) => 0,
             Err(refusal) => wire::Response::from(refusal).status().as_u16(),
         }
@@ -220,7 +189,6 @@ mod tests {
             "x-account-meta-temp-url-key",
             "x-container-meta-temp-url-key-2",
             "x-account-access-control",
-            "x-if-delete-at",
         ] {
             assert_eq!(refused(&Method::POST, &[], &[(name, "x")]), 501, "{name}");
             assert_eq!(refused(&Method::POST, &[], &[(name, "")]), 0, "{name}");
@@ -228,15 +196,6 @@ mod tests {
         }
         let copy = Method::from_bytes(b"COPY").expect("a method");
         assert_eq!(refused(&copy, &[], &[]), 501);
-    }
-
-    #[test]
-    fn expiration_is_checked_before_it_is_refused() {
-        assert_eq!(refused(&Method::PUT, &[], &[("x-delete-at", "9999999999")]), 501);
-        assert_eq!(refused(&Method::PUT, &[], &[("x-delete-after", "60")]), 501);
-        assert_eq!(refused(&Method::PUT, &[], &[("x-delete-at", "soon")]), 400);
-        assert_eq!(refused(&Method::PUT, &[], &[("x-delete-at", "1700000000")]), 400);
-        assert_eq!(refused(&Method::PUT, &[], &[("x-delete-after", "0")]), 400);
     }
 
     #[test]
@@ -249,19 +208,19 @@ mod tests {
     #[test]
     fn removals_reach_lists_but_not_objects() {
         let mut call = crate::call::tests::call(Method::POST, "a/c");
-        for name in ["x-container-meta-web-index", "x-delete-at"] {
+        for name in ["x-container-meta-web-index", "x-object-manifest"] {
             call.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(""));
         }
-        assert!(check(&mut call, &Features(Vec::new()), &clock()).is_ok());
+        assert!(check(&mut call, &Features(Vec::new())).is_ok());
         assert!(call.headers.contains_key("x-container-meta-web-index"));
-        assert!(!call.headers.contains_key("x-delete-at"));
+        assert!(!call.headers.contains_key("x-object-manifest"));
     }
 
     #[test]
     fn a_middleware_in_the_pipeline_makes_a_feature_known() {
         let mut call = crate::call::tests::call(Method::POST, "a/c");
         call.headers.insert("x-container-meta-web-index", HeaderValue::from_static("i"));
-        assert!(check(&mut call, &Features(vec!["staticweb"]), &clock()).is_ok());
-        assert!(check(&mut call, &Features(vec!["slo"]), &clock()).is_err());
+        assert!(check(&mut call, &Features(vec!["staticweb"])).is_ok());
+        assert!(check(&mut call, &Features(vec!["slo"])).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! What is asked of a device as a whole; [`wire::device`] tells the words.
 
+mod expired;
 mod fingerprints;
 mod merge;
 mod partitions;
@@ -18,11 +19,13 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use std::sync::Arc;
 use types::{HashRange, ObjectHash, PartPower};
-use wire::device::{FINGERPRINTS, Hashes, MERGE, PARTITIONS, QUARANTINED, RECORDS, VERIFY};
+use wire::device::{
+    EXPIRED, FINGERPRINTS, Hashes, MERGE, PARTITIONS, QUARANTINED, RECORDS, VERIFY,
+};
 use wire::{Body, Request, Response};
 
-pub(super) const METHODS: [&str; 6] =
-    [FINGERPRINTS, MERGE, PARTITIONS, QUARANTINED, RECORDS, VERIFY];
+pub(super) const METHODS: [&str; 7] =
+    [EXPIRED, FINGERPRINTS, MERGE, PARTITIONS, QUARANTINED, RECORDS, VERIFY];
 
 /// Most items of one answer.
 const PAGE_MAX: u64 = 10_000;
@@ -44,11 +47,12 @@ pub(super) async fn serve(server: &Arc<Server>, request: Request) -> Result<Resp
     let method = request.method().clone();
     let (parts, body) = request.into_parts();
     let class = match method.as_str() {
-        VERIFY | FINGERPRINTS | PARTITIONS | QUARANTINED => Class::Audit,
+        EXPIRED | VERIFY | FINGERPRINTS | PARTITIONS | QUARANTINED => Class::Audit,
         _ => Class::Replication,
     };
     let device = DeviceRequest::read(server, &parts, class)?;
     match method.as_str() {
+        EXPIRED => expired::expired(device).await,
         FINGERPRINTS => fingerprints::fingerprints(device).await,
         MERGE => merge::merge(device, body).await,
         PARTITIONS => partitions::partitions(device).await,

@@ -68,6 +68,7 @@ fn update_of(number: u64, raw: u64) -> ObjectUpdate {
         content_type: "text/plain".into(),
         etag: String::new(),
         policy: PolicyIndex(0),
+        delete_at: 0,
     }
 }
 
