@@ -43,8 +43,6 @@ async fn what_is_not_there_yet_is_refused_without_side_effect() {
         (O, "x-copy-from", "/c/o"),
         (O, "x-object-manifest", "c/o"),
         (O, "x-symlink-target", "c/o"),
-        (O, "x-delete-after", "60"),
-        (O, "x-delete-at", "9999999999"),
         (C, "x-versions-enabled", "true"),
         (C, "x-versions-location", "v"),
         (C, "x-container-sync-to", "//x"),
