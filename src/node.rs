@@ -142,10 +142,17 @@ impl Node {
                     .collect(),
                 container: here(&rings.container, backend.container_port),
             };
-            let (accounts, containers) = (Arc::clone(&rings.account), Arc::clone(&rings.container));
-            let (config, paths) = (config.replicator.clone(), hash_paths.clone());
-            let running =
-                replicator::start(config, env.clone(), local, accounts, containers, paths)?;
+            let replicator_config = replicator::Config {
+                audit_dir: Some(config.data.join("audit")),
+                ..config.replicator.clone()
+            };
+            let rings = replicator::Rings {
+                account: Arc::clone(&rings.account),
+                container: Arc::clone(&rings.container),
+                objects: rings.objects.clone(),
+            };
+            let (env, paths) = (env.clone(), hash_paths.clone());
+            let running = replicator::start(replicator_config, env, local, rings, paths)?;
             self.adopt(running, backend.address, backend.replicator_port, plan.sockets).await?;
         }
         if plan.runs(Part::Proxy) || plan.runs(Part::Identity) {

@@ -1,6 +1,7 @@
 //! The table `[replicator]` of a node's configuration, and what the composition root adds to it.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use types::PolicyIndex;
 use wire::Endpoint;
 use wire::pending::REPORTS_MAX;
@@ -26,6 +27,27 @@ pub struct Config {
     pub worker: u32,
     /// How many replicators share this node's work.
     pub workers: u32,
+    /// Most damaged objects of all devices together that are being mended at a time.
+    pub heal_concurrency: u32,
+    /// Most damaged objects of one device that are tried in a second.
+    pub heals_per_second: u32,
+    /// How long what could not be mended rests at most. The first rest is `interval_ms`; it doubles each time.
+    pub heal_retry_ms_max: u64,
+    /// How long after it was found a damaged record is kept, in seconds, when its object is whole again.
+    pub quarantine_keep_s: u64,
+    /// Whether devices are read through in search of damage.
+    pub audit: bool,
+    /// How long after a pass through a device has begun the next one does, in seconds.
+    pub audit_interval_s: u64,
+    /// Most objects of one device that are audited in a second.
+    pub audit_objects_per_second: u64,
+    /// Most bytes of one device that are audited in a second.
+    pub audit_bytes_per_second: u64,
+    /// Every so many passes MD5s are compared too; 0 for never.
+    pub audit_md5_every: u64,
+    /// Where the place of each device's pass is kept over restarts; nowhere if unset.
+    #[serde(skip)]
+    pub audit_dir: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -39,6 +61,16 @@ impl Default for Config {
             node_timeout_ms: 10_000,
             worker: 0,
             workers: 1,
+            heal_concurrency: 4,
+            heals_per_second: 100,
+            heal_retry_ms_max: 600_000,
+            quarantine_keep_s: 24 * 3600,
+            audit: true,
+            audit_interval_s: 24 * 3600,
+            audit_objects_per_second: 5000,
+            audit_bytes_per_second: 1_000_000_000,
+            audit_md5_every: 7,
+            audit_dir: None,
         }
     }
 }
@@ -52,6 +84,12 @@ impl Config {
             ("updates_per_second", self.updates_per_second.into()),
             ("node_timeout_ms", self.node_timeout_ms),
             ("workers", self.workers.into()),
+            ("heal_concurrency", self.heal_concurrency.into()),
+            ("heals_per_second", self.heals_per_second.into()),
+            ("heal_retry_ms_max", self.heal_retry_ms_max),
+            ("audit_interval_s", self.audit_interval_s),
+            ("audit_objects_per_second", self.audit_objects_per_second),
+            ("audit_bytes_per_second", self.audit_bytes_per_second),
         ];
         if let Some((key, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(StartError::Zero { key });
@@ -59,8 +97,10 @@ impl Config {
         if self.batch > REPORTS_MAX {
             return Err(StartError::TooLarge { key: "batch", max: REPORTS_MAX });
         }
-        if self.concurrency > CONCURRENCY_MAX {
-            return Err(StartError::TooLarge { key: "concurrency", max: CONCURRENCY_MAX });
+        let concurrent =
+            [("concurrency", self.concurrency), ("heal_concurrency", self.heal_concurrency)];
+        if let Some((key, _)) = concurrent.into_iter().find(|(_, most)| *most > CONCURRENCY_MAX) {
+            return Err(StartError::TooLarge { key, max: CONCURRENCY_MAX });
         }
         if self.worker >= self.workers {
             return Err(StartError::Worker { worker: self.worker, workers: self.workers });
@@ -71,7 +111,7 @@ impl Config {
 
 const CONCURRENCY_MAX: u32 = 1000;
 
-/// The devices whose queues this replicator empties, each with the address its owner listens on.
+/// The devices that this replicator works for, each with the address its owner listens on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalNodes {
     /// Devices of object servers, once for each storage policy.
@@ -119,6 +159,10 @@ mod tests {
         assert!(error(Config { batch: 0, ..default.clone() }).contains("replicator.batch is 0"));
         assert!(error(Config { batch: 10_001, ..default.clone() }).contains("at most 10000"));
         assert!(error(Config { concurrency: 2000, ..default.clone() }).contains("at most 1000"));
+        let heal = Config { heal_concurrency: 1001, ..default.clone() };
+        assert!(error(heal).contains("replicator.heal_concurrency is too large"));
+        let audit = Config { audit_bytes_per_second: 0, ..default.clone() };
+        assert!(error(audit).contains("replicator.audit_bytes_per_second is 0"));
         assert!(error(Config { worker: 1, ..default }).contains("worker is 1, but 1 workers"));
     }
 }

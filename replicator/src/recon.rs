@@ -1,18 +1,45 @@
-//! What this replicator says of itself: `/healthcheck`, and `/recon/updater/object` and `…/container` with the
-//! keys of Swift's recon (Swift: common/middleware/recon.py, `get_updater_info`).
+//! What this replicator says of itself: `/healthcheck`, and with the keys of Swift's recon (Swift:
+//! common/middleware/recon.py) `/recon/updater/object` and `…/container`, `/recon/auditor/object`, `/recon/quarantined`.
+//!
+//! The last counts objects that are damaged and not mended yet; damaged records that are kept although their objects are
+//! whole again are told of by their device. Two keys are ours: `devices` of the auditor, with how far each has come, and
+//! of what is in quarantine, with what keeps it from being mended.
 
+use crate::auditor::Place;
 use crate::updater::{Kind, Pass};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use types::Timestamp;
 use wire::{Body, Request, Response, Service};
 
-/// The last sweep of every queue.
+/// What there is to tell.
 #[derive(Default)]
-pub(crate) struct Recon(Mutex<BTreeMap<(Kind, String), Sweep>>);
+pub(crate) struct Recon {
+    sweeps: Mutex<BTreeMap<(Kind, String), Sweep>>,
+    healings: Mutex<BTreeMap<String, Healing>>,
+    audits: Mutex<BTreeMap<String, Audit>>,
+}
+
+/// How it goes with the damaged objects of a device.
+#[derive(Default)]
+pub(crate) struct Healing {
+    /// Mended since the start.
+    pub(crate) healed: u64,
+    /// Not mended yet.
+    pub(crate) unhealed: u64,
+    /// When the first of those was found.
+    pub(crate) oldest: Option<Timestamp>,
+    /// What stood in the way last.
+    pub(crate) error: Option<String>,
+}
+
+struct Audit {
+    place: Place,
+    error: Option<String>,
+}
 
 struct Sweep {
     ended: Timestamp,
@@ -30,13 +57,88 @@ impl Recon {
         seconds: f64,
         pass: Pass,
     ) {
-        let mut sweeps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sweeps = self.sweeps.lock().unwrap_or_else(PoisonError::into_inner);
         sweeps.insert((kind, device.to_owned()), Sweep { ended, seconds, pass });
+    }
+
+    /// Notes how it goes with what is damaged on a device.
+    pub(crate) fn healed(&self, device: &str, note: impl FnOnce(&mut Healing)) {
+        let mut healings = self.healings.lock().unwrap_or_else(PoisonError::into_inner);
+        note(healings.entry(device.to_owned()).or_default());
+    }
+
+    /// Notes how far the audit of a device has come.
+    pub(crate) fn audited(&self, device: &str, place: &Place, error: Option<String>) {
+        let mut audits = self.audits.lock().unwrap_or_else(PoisonError::into_inner);
+        audits.insert(device.to_owned(), Audit { place: place.clone(), error });
+    }
+
+    fn quarantined(&self) -> Value {
+        let healings = self.healings.lock().unwrap_or_else(PoisonError::into_inner);
+        let objects: u64 = healings.values().map(|healing| healing.unhealed).sum();
+        let devices = healings.iter().map(|(device, healing)| {
+            let told = json!({
+                "healed": healing.healed,
+                "unhealed": healing.unhealed,
+                "oldest_timestamp": healing.oldest.map(|at| at.normal()),
+                "last_error": healing.error,
+            });
+            (device.clone(), told)
+        });
+        let devices: Map<String, Value> = devices.collect();
+        json!({
+            "accounts": 0,
+            "containers": 0,
+            "objects": objects,
+            "policies": { "0": { "objects": objects } },
+            "devices": devices,
+        })
+    }
+
+    /// All devices together, of the pass that is going on or else of the last.
+    fn auditor(&self) -> Value {
+        let audits = self.audits.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut objects, mut bytes, mut damaged, mut unreadable, mut worked) = (0, 0, 0, 0, 0.0);
+        let mut began: Option<u64> = None;
+        let mut devices = Map::new();
+        for (device, Audit { place, error }) in audits.iter() {
+            if let Some(pass) = place.current.as_ref().or(place.last.as_ref()) {
+                objects += pass.objects;
+                bytes += pass.bytes;
+                damaged += pass.damaged - pass.unreadable.min(pass.damaged);
+                unreadable += pass.unreadable;
+                worked += pass.worked_ms as f64 / 1000.0;
+                began = Some(began.map_or(pass.began, |began| began.min(pass.began)));
+            }
+            let share = place.current.as_ref().map(|pass| pass.share_done());
+            devices.insert(
+                device.clone(),
+                json!({
+                    "passes_completed": place.passes,
+                    "share_done": share,
+                    "current": place.current,
+                    "last": place.last,
+                    "last_error": error,
+                }),
+            );
+        }
+        json!({
+            "object_auditor_stats_ALL": {
+                "audit_time": worked,
+                "bytes_processed": bytes,
+                "errors": unreadable,
+                "passes": objects,
+                "quarantined": damaged,
+                "start_time": began,
+            },
+            "object_auditor_stats_ZBF": {},
+            "devices": devices,
+        })
     }
 
     /// All queues of a kind together. `None` stands where nothing was swept yet.
     fn of(&self, kind: Kind) -> Value {
-        let sweeps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sweeps = self.sweeps.lock().unwrap_or_else(PoisonError::into_inner);
         let sweeps: Vec<&Sweep> =
             sweeps.iter().filter(|((of, _), _)| *of == kind).map(|(_, sweep)| sweep).collect();
         let sum =
@@ -70,6 +172,8 @@ fn answer(recon: &Recon, request: &Request) -> Response {
     match request.uri().path() {
         "/healthcheck" => daemon::text(StatusCode::OK, "OK"),
         "/recon/updater/object" => json_response(&recon.of(Kind::Object)),
+        "/recon/auditor/object" => json_response(&recon.auditor()),
+        "/recon/quarantined" => json_response(&recon.quarantined()),
         "/recon/updater/container" => json_response(&recon.of(Kind::Container)),
         _ => daemon::error_page(StatusCode::NOT_FOUND, "There is nothing at this path."),
     }

@@ -15,6 +15,8 @@ const KEY: &str = "a key that only this test knows";
 pub struct Cluster {
     /// The nodes; each may be killed and started again.
     pub nodes: Vec<Apus>,
+    /// Where the object server of each listens.
+    pub object_servers: Vec<SocketAddr>,
     _dir: TempDir,
 }
 
@@ -79,6 +81,11 @@ pub fn node_settings(data: &Path, ports: &[u16], own: usize) -> Result<String> {
 impl Cluster {
     /// Starts three nodes with three replicas of everything.
     pub fn start() -> Result<Cluster> {
+        Cluster::start_with("")
+    }
+
+    /// The same with further tables in the configuration of each.
+    pub fn start_with(settings: &str) -> Result<Cluster> {
         let dir = tempfile::tempdir()?;
         let ports = free_ports(NODES * 3)?;
         let mut nodes = Vec::new();
@@ -86,12 +93,14 @@ impl Cluster {
             let home = dir.path().join(format!("node{own}"));
             std::fs::create_dir(&home)?;
             let config = home.join("apus.toml");
-            std::fs::write(&config, node_settings(&home.join("data"), &ports, own)?)?;
+            let text = node_settings(&home.join("data"), &ports, own)?;
+            std::fs::write(&config, text + settings)?;
             let mut node = prepare("serve", &config, &home);
             node.start().with_context(|| format!("node {own}"))?;
             nodes.push(node);
         }
-        Ok(Cluster { nodes, _dir: dir })
+        let object_servers = ports.chunks(3).map(|ports| ([127, 0, 0, 1], ports[0]).into());
+        Ok(Cluster { nodes, object_servers: object_servers.collect(), _dir: dir })
     }
 
     /// A client of each node's front door, as one user with one token.

@@ -14,10 +14,18 @@
 //! | `RECORDS ?from&until&bytes=N` | a stream of [records](crate::records), with data |
 //! | `RECORDS ?bytes=N` with [`Hashes`] | those of these objects |
 //! | `MERGE` with a stream of records | [`Merged`]: what came of it |
-//! | `VERIFY ?from&until&limit&bytes=N` | [`Verified`]: what was read and what of it is damaged |
+//! | `VERIFY ?from&until&limit&bytes=N&ms=N` | [`Verified`]: what was read and what of it is damaged |
+//! | `VERIFY ?md5` | the same, and the MD5 of all data is compared with the ETag it was stored under |
+//! | `VERIFY ?unreadable` | the same, and what the disk fails to read is taken for damaged too |
 //! | `EXPIRED ?until=S&marker&limit` | [`Expired`]: objects whose time has come, up to and with a second |
 //! | `QUARANTINED ?marker&limit` | [`Quarantine`]: damaged records that are kept |
+//! | `QUARANTINED ?unhealed` | the same without those whose objects are whole here again |
+//! | `QUARANTINED ?seen=TURN&wait=MS` | the same, but not before [`Quarantine::turn`] is another one or so much time has passed |
 //! | `QUARANTINED ?release` with [`Hashes`] | [`Released`]: those of these objects are given up |
+//! | `QUARANTINED ?release&healed&found_before=SECONDS` | [`Released`]: those that were found before then, and whose objects are whole here again, are given up |
+//!
+//! A question ends between two objects, when the objects, bytes or milliseconds that it allows are over. The answer to a
+//! VERIFY that takes long begins with blanks, one each second, so that whoever waits knows that there is somebody.
 //!
 //! An unknown device is answered 507, a malformed question 400 with what is wrong with it, a stream of records that
 //! is damaged 422.
@@ -184,7 +192,8 @@ pub struct DamagedRecord {
     pub fragment: Option<u8>,
     /// What is wrong.
     pub why: String,
-    /// Whether it is in quarantine now. A record that the disk fails to read is not: it may be read later.
+    /// Whether it is in quarantine now. A record that the disk fails to read is not, unless the question said so: it
+    /// may be read later.
     pub quarantined: bool,
 }
 
@@ -196,6 +205,9 @@ pub struct Quarantine {
     /// The `marker` of the next question, when there are more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marker: Option<String>,
+    /// Another one after each record that is put into quarantine, and after each start.
+    #[serde(default)]
+    pub turn: u64,
 }
 
 /// A damaged record that is kept.
@@ -221,6 +233,10 @@ pub struct QuarantinedRecord {
     pub segment: u32,
     /// Its first byte in that.
     pub offset: u32,
+    /// Whether the object is whole here again: the same or something newer is stored in another place, or nobody needs
+    /// it any more.
+    #[serde(default)]
+    pub healed: bool,
 }
 
 /// What was given up.

@@ -478,6 +478,7 @@ impl Committer {
         match done {
             Ok(()) if found => {
                 metrics::counter!("apus_object_quarantined_total").increment(1);
+                self.shared.quarantine_turn.send_modify(|turn| *turn += 1);
                 tracing::error!(
                     hash = types::hex_encode(&hash.0),
                     segment = location.segment,

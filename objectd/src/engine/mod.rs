@@ -44,7 +44,7 @@ use daemon::SharedClock;
 use segments::Segments;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use types::{ObjectHash, Timestamp};
 use wire::ObjectUpdate;
 
@@ -146,6 +146,8 @@ struct Shared {
     /// Bytes of log since the index was made durable.
     unflushed: AtomicU64,
     stopping: AtomicBool,
+    /// Another number after each record that is put into quarantine.
+    quarantine_turn: watch::Sender<u64>,
 }
 
 impl Engine {

@@ -164,6 +164,8 @@ impl Engine {
         segments.measure_room();
         shared.next_lsn.store(log.next_lsn, Ordering::Release);
         shared.updates_from.store(log.updates_from, Ordering::Release);
+        // Whoever saw a turn before this start is to look again.
+        shared.quarantine_turn.send_replace(clock.micros());
         let (commits, queue) = mpsc::channel(QUEUE);
         let committer = Committer {
             applier,

@@ -2,10 +2,11 @@
 //!
 //! It is done on threads where waiting is no harm, by few at a time, and ends when nobody waits for it any more.
 
-use super::{Engine, EngineError, commit};
+use super::commit::{self, Job};
+use super::{Engine, EngineError};
 use crate::format::CHUNK;
 use crate::index::{Cell, Index, IndexError, Quarantined};
-use crate::state::{ObjectState, Rule};
+use crate::state::{ObjectState, Rule, Version};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,6 +86,28 @@ impl Engine {
     ) -> Result<Vec<Quarantined>, EngineError> {
         let from = from.to_vec();
         self.in_background(move |index| Ok(index.quarantined(&from, limit)?)).await
+    }
+
+    /// Another number each time that a record is put into quarantine, and after each start.
+    pub fn quarantine_turn(&self) -> u64 {
+        *self.0.shared.quarantine_turn.borrow()
+    }
+
+    /// Waits until that number is not `seen`.
+    pub async fn quarantine_turned(&self, seen: u64) {
+        let mut turns = self.0.shared.quarantine_turn.subscribe();
+        // The sender lives as long as this engine does.
+        let _ = turns.wait_for(|turn| *turn != seen).await;
+    }
+
+    /// Serves a record no longer that a reader of all of its data knows to be wrong, as if its checksum did not hold.
+    pub async fn condemn(&self, hash: ObjectHash, version: &Version) -> Result<(), EngineError> {
+        let job = Job::Quarantine(hash, version.location);
+        self.0.commits.send(job).await.map_err(|_| EngineError::Stopping)?;
+        if let Some(cache) = &self.2 {
+            cache.forget(&self.0.device_id, &version.location);
+        }
+        Ok(())
     }
 
     async fn in_background<T: Send + 'static>(

@@ -308,6 +308,27 @@ async fn a_broken_read_goes_on_from_another_replica() {
     }
 }
 
+/// A node that finds its copy damaged says 503 if it has sent nothing, and breaks off if it has; afterwards the copy is in
+/// quarantine, and it says 404.
+#[tokio::test]
+async fn a_read_passes_over_damaged_copies() {
+    let body: String = (0..20_000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
+    let faults = || [Fault::Status(503, vec![]), Fault::Status(404, vec![]), Fault::BreakOff(7000)];
+    for (first, second) in
+        faults().into_iter().flat_map(|first| faults().map(|s| (first.clone(), s)))
+    {
+        let cluster = Cluster::furnished(3).await;
+        assert_eq!(cluster.put(O, body.clone(), &[]).await.status, 201);
+        let nodes = cluster.nodes_of(KEY);
+        nodes[0].fail(&Method::GET, 3, first);
+        nodes[1].fail(&Method::GET, 3, second);
+        let get = cluster.owner("GET", O, &[]).await;
+        assert_eq!((get.status, get.broken), (200, false));
+        assert_eq!(get.text(), body);
+        assert_eq!(nodes[2].count(&Method::GET, 3), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_read_never_goes_on_with_other_bytes() {
     let cluster = Cluster::furnished(3).await;

@@ -1,8 +1,10 @@
 //! Two devices as a replicator, an auditor and an operator meet them.
 
+mod damage;
+
 use crate::api::{PolicyEngines, Server, answer};
 use crate::engine::{Change, Engine, EngineOptions, Identity};
-use crate::format::{Metadata, RecordKind, SegmentHeader, Superblock};
+use crate::format::{Metadata, RecordKind, Superblock};
 use crate::index::IndexBudget;
 use crate::io::SimIo;
 use crate::state::{Fragment, Rule};
@@ -15,9 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use types::{HashPaths, ObjectHash, PartPower, PolicyIndex, Timestamp};
-use wire::device::{
-    Fingerprints, Merged, ObjectDigests, Partitions, Quarantine, Released, Verified,
-};
+use wire::device::{Fingerprints, Merged, ObjectDigests, Partitions};
 use wire::records::{Frame, FrameReader, RecordsError};
 use wire::{Body, NodeClient, Request, SuffixHash, SuffixHashes};
 
@@ -30,7 +30,10 @@ struct Devices {
 
 /// Two of them, `a` and `b`.
 fn two_devices(rule: Rule) -> Devices {
-    let clock = Arc::new(ManualClock::at_seconds(NOW));
+    two_devices_at(rule, Arc::new(ManualClock::at_seconds(NOW)))
+}
+
+fn two_devices_at(rule: Rule, clock: Arc<ManualClock>) -> Devices {
     let hash_paths = HashPaths { prefix: "p".into(), suffix: "s".into() };
     let (mut devices, mut disks) = (HashMap::new(), HashMap::new());
     for (name, seed) in [("a", 1), ("b", 2)] {
@@ -73,10 +76,18 @@ struct Step {
     typed: Option<u64>,
     fragment: Option<Fragment>,
     len: usize,
+    etag: String,
 }
 
 fn step(kind: RecordKind, raw: u64) -> Step {
-    Step { kind, raw: NOW * 100_000 + raw, typed: None, fragment: None, len: 0 }
+    Step {
+        kind,
+        raw: NOW * 100_000 + raw,
+        typed: None,
+        fragment: None,
+        len: 0,
+        etag: "e".to_owned(),
+    }
 }
 
 fn content(seed: u64, len: usize) -> Vec<u8> {
@@ -105,19 +116,23 @@ impl Devices {
         serde_json::from_slice(&body).expect("JSON")
     }
 
+    fn engine(&self, device: &str) -> &Engine {
+        &self.server.policies[&PolicyIndex(0)].devices[device]
+    }
+
     fn hash(&self, number: u64) -> ObjectHash {
         self.server.hash_paths.object("a", "c", &number.to_string())
     }
 
     async fn change(&self, device: &str, number: u64, step: &Step) {
-        let engine = &self.server.policies[&PolicyIndex(0)].devices[device];
+        let engine = self.engine(device);
         let mut body = engine.body();
         body.push(&content(number ^ step.raw, step.len)).await.expect("taken");
         let mut metadata = Metadata::default();
         metadata.set("name", format!("/a/c/{number}").as_bytes());
         metadata.set("content-type", b"text/plain");
         metadata.set("x-object-meta-step", step.raw.to_string().as_bytes());
-        metadata.set("etag", b"e");
+        metadata.set("etag", step.etag.as_bytes());
         let change = Change {
             kind: step.kind,
             hash: self.hash(number),
@@ -324,66 +339,6 @@ async fn what_does_not_belong_here_is_refused_and_named() {
 }
 
 #[tokio::test]
-async fn damage_is_found_kept_healed_and_given_up() {
-    let devices = two_devices(Rule::Replicated);
-    for number in 0..4 {
-        let step = Step { len: 3000, ..step(RecordKind::Data, number) };
-        devices.change("a", number, &step).await;
-        devices.change("b", number, &step).await;
-    }
-    let all: Verified = devices.json("VERIFY", "/a", "").await;
-    assert_eq!((all.objects, all.records, all.bytes), (4, 4, 12_000));
-    assert_eq!((all.damaged.len(), all.marker), (0, None));
-    let hash = devices.hash(2);
-    let state =
-        devices.server.policies[&PolicyIndex(0)].devices["a"].state(hash).await.expect("state");
-    let at = state.data().expect("data").location;
-    let name = SegmentHeader::file_name(at.segment);
-    devices.disks["a"].flip_bit(&name, u64::from(at.offset + at.head_len + 10) * 8);
-
-    // Page by page.
-    let (mut from, mut damaged, mut objects) = (String::new(), Vec::new(), 0);
-    loop {
-        let page: Verified = devices.json("VERIFY", &format!("/a?limit=1&from={from}"), "").await;
-        damaged.extend(page.damaged);
-        objects += page.objects;
-        match page.marker {
-            Some(marker) => from = marker,
-            None => break,
-        }
-    }
-    assert_eq!((objects, damaged.len()), (4, 1));
-    assert_eq!(damaged[0].hash, hash.to_string());
-    assert!(damaged[0].quarantined && damaged[0].kind == "data", "{damaged:?}");
-    let kept: Quarantine = devices.json("QUARANTINED", "/a", "").await;
-    assert_eq!((kept.records.len(), kept.marker), (1, None));
-    let record = &kept.records[0];
-    assert_eq!(
-        (record.hash.as_str(), record.name.as_deref()),
-        (damaged[0].hash.as_str(), Some("/a/c/2"))
-    );
-    assert_eq!((record.data_len, record.segment, record.offset), (3000, at.segment, at.offset));
-    assert_eq!(record.found, format!("{NOW}.00000"));
-    assert_eq!(devices.ask("GET", "/a/0/a/c/2", "").await.0, 404);
-
-    let named = format!("{{\"hashes\":[\"{hash}\"]}}");
-    let (status, page) = devices.ask("RECORDS", "/b", named.clone()).await;
-    assert_eq!(status, 200);
-    let merged: Merged = devices.json("MERGE", "/a", page).await;
-    assert_eq!((merged.taken, merged.bytes), (1, 3000));
-    devices.assert_same().await;
-    let (status, data) = devices.ask("GET", "/a/0/a/c/2", "").await;
-    assert!(status == 200 && data.len() == 3000);
-
-    for expected in [1, 0] {
-        let done: Released = devices.json("QUARANTINED", "/a?release", named.clone()).await;
-        assert_eq!(done.released, expected);
-    }
-    let kept: Quarantine = devices.json("QUARANTINED", "/a", "").await;
-    assert!(kept.records.is_empty());
-}
-
-#[tokio::test]
 async fn partitions_and_fingerprints_come_in_pages() {
     let devices = two_devices(Rule::Replicated);
     let power = |power| PartPower::new(power).expect("a power");
@@ -477,6 +432,9 @@ async fn malformed_questions_are_told_what_is_wrong() {
         ("VERIFY", "/a?limit=-1", "", 400, "limit is no number"),
         ("QUARANTINED", "/a?marker=q", "", 400, "marker is not hexadecimal"),
         ("QUARANTINED", "/a?release", "", 400, "no hashes are named"),
+        ("QUARANTINED", "/a?release&healed", "", 400, "found_before is missing"),
+        ("QUARANTINED", "/a?seen=never", "", 400, "seen is no number"),
+        ("VERIFY", "/a?ms=x", "", 400, "ms is no number"),
         ("MERGE", "/a", "", 422, "the stream ends early"),
         ("MERGE", "/c", "", 507, "there is no such device here"),
         ("VERIFY", "/c", "", 507, "there is no such device here"),
