@@ -9,6 +9,7 @@
 //! it, and is then given up: until then its segment is not compacted. A record whose object could not be mended is never
 //! given up here, since there may be no other copy; it is tried again with growing pauses, for ever.
 
+mod patient;
 mod pauses;
 #[cfg(test)]
 mod tests;
@@ -21,18 +22,16 @@ use daemon::SharedClock;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream;
+use patient::{Outcome, Patient, patients};
 use pauses::Pauses;
-use ring_builder::{Node, Ring};
+use ring_builder::Ring;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use transfer::transfer;
-use types::{ObjectHash, Timestamp};
-use wire::device::{
-    Hashes, MERGE, Merged, QUARANTINED, Quarantine, QuarantinedRecord, RECORDS, Released,
-};
-use wire::{Body, Endpoint};
+use types::Timestamp;
+use wire::Body;
+use wire::device::{QUARANTINED, Quarantine, QuarantinedRecord, Released};
 
 /// Damaged records that are asked for at a time.
 const PAGE: usize = 100;
@@ -42,8 +41,6 @@ const WAIT: Duration = Duration::from_secs(10);
 const BREATH: Duration = Duration::from_millis(50);
 /// How often what was kept long enough is given up.
 const RELEASE_EVERY: Duration = Duration::from_secs(60);
-/// Slower than this nobody's data comes.
-const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
 
 /// Mends one device.
 pub(crate) struct Healer {
@@ -56,43 +53,6 @@ pub(crate) struct Healer {
     /// Shared by all healers of the process.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) recon: Arc<Recon>,
-}
-
-/// Damaged records of one object.
-struct Patient {
-    hash: ObjectHash,
-    records: Vec<QuarantinedRecord>,
-}
-
-impl Patient {
-    /// What the damaged records replaced is older than this.
-    fn floor(&self) -> Option<Timestamp> {
-        let replacing = |record: &&QuarantinedRecord| record.kind == "data" || is_deletion(record);
-        let moments = self.records.iter().filter(replacing);
-        moments.filter_map(|record| Timestamp::parse(&record.timestamp).ok()).max()
-    }
-
-    fn data_len(&self) -> u64 {
-        self.records.iter().map(|record| record.data_len).max().unwrap_or(0)
-    }
-
-    fn name(&self) -> &str {
-        self.records.iter().find_map(|record| record.name.as_deref()).unwrap_or("")
-    }
-}
-
-fn is_deletion(record: &QuarantinedRecord) -> bool {
-    record.kind == "tombstone"
-}
-
-/// What came of one attempt.
-enum Outcome {
-    /// The object is whole again, by what this device had.
-    Healed(ObjectDevice),
-    /// All were asked, and nobody has a sound copy.
-    Nobody,
-    /// Some could not be asked, or what they have could not be taken.
-    Failed(String),
 }
 
 /// What one look at a device came to.
@@ -123,7 +83,8 @@ impl Healer {
                 Err(error) => {
                     self.tell_failure(&error, !failing);
                     tokio::time::sleep(rest).await;
-                    (rest, failing) = ((rest * 2).min(self.rest_max()), true);
+                    let longest = Duration::from_millis(self.config.retry_ms_max);
+                    (rest, failing) = ((rest * 2).min(longest.max(self.interval())), true);
                 }
             }
             if release_at <= Instant::now() {
@@ -220,68 +181,6 @@ impl Healer {
         due.len() as u32
     }
 
-    /// Fetches an object from one device after the other, until it is whole.
-    async fn heal(&self, patient: &Patient) -> Outcome {
-        // The semaphore is never closed.
-        let Ok(_permit) = self.permits.acquire().await else { return Outcome::Nobody };
-        let mut failed = None;
-        for peer in self.peers(&patient.hash) {
-            let whole = match self.fetch(patient, &peer).await {
-                Ok(()) => self.is_whole(patient).await,
-                Err(error) => Err(error),
-            };
-            match whole {
-                Ok(true) => return Outcome::Healed(peer),
-                Ok(false) => {}
-                Err(error) => failed = Some(daemon::telemetry::chain(&error).to_string()),
-            }
-        }
-        failed.map_or(Outcome::Nobody, Outcome::Failed)
-    }
-
-    /// Who may have the same object: primaries, those in this process first, then as many handoffs.
-    fn peers(&self, hash: &ObjectHash) -> Vec<ObjectDevice> {
-        let partition = self.ring.partition(hash);
-        let mut primaries = self.ring.primaries(partition);
-        let here = |node: &Node<'_>| self.asker.client.is_local(&endpoint(node));
-        primaries.sort_by_key(|node| !here(node));
-        let handoffs = self.ring.handoffs(partition).take(primaries.len());
-        let all = primaries.into_iter().chain(handoffs);
-        all.filter(|node| !self.is_itself(node))
-            .map(|node| ObjectDevice { owner: endpoint(&node), name: node.device.device.clone() })
-            .collect()
-    }
-
-    fn is_itself(&self, node: &Node<'_>) -> bool {
-        let front = Endpoint::new(&node.device.ip, node.device.port);
-        let owner = &self.device.owner;
-        node.device.device == self.device.name && (*owner == front || *owner == endpoint(node))
-    }
-
-    async fn fetch(&self, patient: &Patient, peer: &ObjectDevice) -> Result<(), DeviceError> {
-        let named = Hashes { hashes: vec![patient.hash.to_string()] };
-        let named = serde_json::to_vec(&named).unwrap_or_default();
-        let records = self.asker.ask(peer, RECORDS, "", named.into(), Duration::ZERO).await?;
-        let records = transfer(records.into_body(), patient.floor(), self.asker.patience);
-        let work = Duration::from_secs(patient.data_len() / BYTES_PER_SECOND_MIN);
-        let body = Body::from_stream(records);
-        let merged: Merged = self.asker.json(&self.device, MERGE, "", body, work).await?;
-        metrics::counter!("apus_replicator_healed_bytes_total").increment(merged.bytes);
-        tracing::debug!(%peer, hash = patient.hash.to_string(), ?merged, "records were fetched");
-        Ok(())
-    }
-
-    async fn is_whole(&self, patient: &Patient) -> Result<bool, DeviceError> {
-        let hash = patient.hash.to_string();
-        // The object's records come first; a few more may have been found since.
-        let limit = patient.records.len() + 4;
-        let query = format!("limit={limit}&marker={hash}");
-        let page =
-            self.asker.json(&self.device, QUARANTINED, &query, Body::empty(), Duration::ZERO);
-        let page: Quarantine = page.await?;
-        Ok(page.records.iter().filter(|record| record.hash == hash).all(|record| record.healed))
-    }
-
     /// Gives up what was kept long enough.
     async fn release(&self) {
         let now = self.clock.now().seconds();
@@ -340,22 +239,4 @@ impl Healer {
         }
         self.recon.healed(device, |healing| healing.error = Some(error));
     }
-}
-
-/// Where other nodes reach the owner of a device.
-fn endpoint(node: &Node<'_>) -> Endpoint {
-    Endpoint::new(&node.device.replication_ip, node.device.replication_port)
-}
-
-/// Records of the same object stand behind each other. What has no hash cannot be healed and is passed over.
-fn patients(records: Vec<QuarantinedRecord>) -> Vec<Patient> {
-    let mut patients: Vec<Patient> = Vec::new();
-    for record in records {
-        let Ok(hash) = record.hash.parse::<ObjectHash>() else { continue };
-        match patients.last_mut().filter(|patient| patient.hash == hash) {
-            Some(patient) => patient.records.push(record),
-            None => patients.push(Patient { hash, records: vec![record] }),
-        }
-    }
-    patients
 }

@@ -43,6 +43,8 @@ enum Answer {
     Hangs,
     /// Begins each record and gives it up, as for one that is damaged too.
     Abandons,
+    /// Takes no records, and never says so.
+    HangsAtMerge,
 }
 
 fn head(hash: ObjectHash, kind: RecordKind, at: u64, data_len: usize) -> RecordHead {
@@ -151,7 +153,11 @@ async fn device(device: Shared<Device>, request: Request) -> Response {
     match answer {
         Answer::Says(status) => return daemon::empty(status),
         Answer::Hangs => std::future::pending().await,
-        Answer::Right | Answer::Abandons => {}
+        Answer::HangsAtMerge if request.method().as_str() == "MERGE" => {
+            device.get().merged += 1;
+            std::future::pending().await
+        }
+        Answer::Right | Answer::Abandons | Answer::HangsAtMerge => {}
     }
     let query = wire::parse_query(request.uri().query()).expect("a query");
     let text =
@@ -402,6 +408,19 @@ async fn a_device_that_cannot_be_asked_is_asked_again() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     cluster.devices[0].get().answer = Answer::Hangs;
     tokio::time::sleep(Duration::from_millis(30)).await;
+    cluster.devices[0].get().answer = Answer::Right;
+    cluster.healed(&hash(3), 5).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_takes_nothing_is_not_waited_for_without_end() {
+    let cluster = Cluster::new();
+    cluster.store(&[1, 2], hash(3), 5);
+    cluster.devices[0].get().answer = Answer::HangsAtMerge;
+    cluster.devices[0].get().damage(hash(3), RecordKind::Data, 5);
+    let running = cluster.start(quick());
+    until("both peers were tried", || cluster.devices[0].get().merged >= 2).await;
     cluster.devices[0].get().answer = Answer::Right;
     cluster.healed(&hash(3), 5).await;
     running.stop().await;

@@ -7,6 +7,8 @@
 use axum::body::Bytes;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use types::Timestamp;
 use wire::Body;
@@ -25,11 +27,13 @@ pub(super) enum TransferError {
     Head,
 }
 
-/// What a device answered to RECORDS, as another takes it by MERGE; without what is older than `floor`.
+/// What a device answered to RECORDS, as another takes it by MERGE; without what is older than `floor`. `taken` counts the
+/// pieces that were handed over.
 pub(super) fn transfer(
     records: Body,
     floor: Option<Timestamp>,
     patience: Duration,
+    taken: Arc<AtomicU64>,
 ) -> impl Stream<Item = Result<Bytes, TransferError>> + Send {
     let transfer = Transfer {
         pieces: records.into_data_stream().map(|piece| piece.map_err(drop)).boxed(),
@@ -40,10 +44,11 @@ pub(super) fn transfer(
         patience,
         ended: false,
     };
-    stream::unfold(transfer, |mut transfer| async {
+    stream::unfold((transfer, taken), |(mut transfer, taken)| async {
         let piece = transfer.next().await?;
+        taken.fetch_add(1, Ordering::Relaxed);
         transfer.ended |= piece.is_err();
-        Some((piece, transfer))
+        Some((piece, (transfer, taken)))
     })
 }
 
@@ -148,7 +153,8 @@ mod tests {
         let pieces: Vec<_> = bytes.chunks(step).map(Bytes::copy_from_slice).collect();
         let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, RecordsError>)));
         let floor = floor.map(Timestamp::from_seconds);
-        let moved = transfer(body, floor, Duration::from_secs(5)).collect::<Vec<_>>().await;
+        let moved =
+            transfer(body, floor, Duration::from_secs(5), Arc::default()).collect::<Vec<_>>().await;
         let moved: Result<Vec<Bytes>, TransferError> = moved.into_iter().collect();
         Ok(moved?.concat())
     }
@@ -185,7 +191,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_not_waited_for_without_end() {
         let silent = stream::pending::<Result<Bytes, RecordsError>>();
-        let moved = transfer(Body::from_stream(silent), None, Duration::from_secs(5));
+        let silent = Body::from_stream(silent);
+        let moved = transfer(silent, None, Duration::from_secs(5), Arc::default());
         let moved = moved.collect::<Vec<_>>().await;
         assert!(matches!(moved[..], [Err(TransferError::Slow)]));
     }

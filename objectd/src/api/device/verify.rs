@@ -254,3 +254,26 @@ async fn settle(engine: &Engine, done: &mut Verified) -> Result<(), EngineError>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_long_hears_that_somebody_is_there() {
+        let work = |done| {
+            async {
+                tokio::time::sleep(BLANK_EVERY * 7 / 2).await;
+                done
+            }
+            .boxed()
+        };
+        let done = Verified { objects: 3, ..Verified::default() };
+        let body = later(work(Ok(done.clone()))).into_body();
+        let body = axum::body::to_bytes(body, 1000).await.expect("a body");
+        assert!(body.starts_with(b"   {"), "{body:?}");
+        assert_eq!(serde_json::from_slice::<Verified>(&body).expect("JSON"), done);
+        let broken = later(work(Err(EngineError::Poisoned))).into_body();
+        assert!(axum::body::to_bytes(broken, 1000).await.is_err());
+    }
+}
