@@ -123,9 +123,8 @@ fn updaters(
 
 /// The object devices that are this worker's alone.
 fn own_devices(config: &Config, local: &LocalNodes) -> Vec<ObjectDevice> {
-    let mine = |device: &ObjectDevice| {
-        mine(config.worker, config.workers, device.label().as_bytes())
-    };
+    let mine =
+        |device: &ObjectDevice| mine(config.worker, config.workers, device.label().as_bytes());
     let devices = local.object.iter().cloned();
     let devices = devices.map(|(owner, name, policy)| ObjectDevice { owner, name, policy });
     devices.filter(mine).collect()

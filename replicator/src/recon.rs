@@ -6,20 +6,21 @@
 //! of what is in quarantine, with what keeps it from being mended.
 
 use crate::auditor::Place;
+use crate::device::ObjectDevice;
 use crate::updater::{Kind, Pass};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use types::Timestamp;
+use types::{PolicyIndex, Timestamp};
 use wire::{Body, Request, Response, Service};
 
 /// What there is to tell.
 #[derive(Default)]
 pub(crate) struct Recon {
     sweeps: Mutex<BTreeMap<(Kind, String), Sweep>>,
-    healings: Mutex<BTreeMap<String, Healing>>,
+    healings: Mutex<BTreeMap<(PolicyIndex, String), Healing>>,
     audits: Mutex<BTreeMap<String, Audit>>,
 }
 
@@ -62,21 +63,29 @@ impl Recon {
     }
 
     /// Notes how it goes with what is damaged on a device.
-    pub(crate) fn healed(&self, device: &str, note: impl FnOnce(&mut Healing)) {
+    pub(crate) fn healed(&self, device: &ObjectDevice, note: impl FnOnce(&mut Healing)) {
         let mut healings = self.healings.lock().unwrap_or_else(PoisonError::into_inner);
-        note(healings.entry(device.to_owned()).or_default());
+        note(healings.entry((device.policy, device.label())).or_default());
     }
 
     /// Notes how far the audit of a device has come.
-    pub(crate) fn audited(&self, device: &str, place: &Place, error: Option<String>) {
+    pub(crate) fn audited(&self, device: &ObjectDevice, place: &Place, error: Option<String>) {
         let mut audits = self.audits.lock().unwrap_or_else(PoisonError::into_inner);
-        audits.insert(device.to_owned(), Audit { place: place.clone(), error });
+        audits.insert(device.label(), Audit { place: place.clone(), error });
     }
 
     fn quarantined(&self) -> Value {
         let healings = self.healings.lock().unwrap_or_else(PoisonError::into_inner);
         let objects: u64 = healings.values().map(|healing| healing.unhealed).sum();
-        let devices = healings.iter().map(|(device, healing)| {
+        let mut policies: BTreeMap<PolicyIndex, u64> = BTreeMap::new();
+        for ((policy, _), healing) in healings.iter() {
+            *policies.entry(*policy).or_default() += healing.unhealed;
+        }
+        let policies = policies.iter();
+        let policies =
+            policies.map(|(policy, count)| (policy.to_string(), json!({ "objects": count })));
+        let policies: Map<String, Value> = policies.collect();
+        let devices = healings.iter().map(|((_, device), healing)| {
             let told = json!({
                 "healed": healing.healed,
                 "unhealed": healing.unhealed,
@@ -90,7 +99,7 @@ impl Recon {
             "accounts": 0,
             "containers": 0,
             "objects": objects,
-            "policies": { "0": { "objects": objects } },
+            "policies": policies,
             "devices": devices,
         })
     }

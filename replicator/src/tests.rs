@@ -174,7 +174,11 @@ impl Node {
             container: vec![(Endpoint::new("containers", 1), "d 1".into())],
         };
         let ring = || Arc::clone(&self.ring);
-        let rings = Rings { account: ring(), container: ring(), objects: [(PolicyIndex(0), ring())].into() };
+        let rings = Rings {
+            account: ring(),
+            container: ring(),
+            objects: [(PolicyIndex(0), ring())].into(),
+        };
         start(config, self.env.clone(), local, rings, HashPaths::default()).expect("starts")
     }
 

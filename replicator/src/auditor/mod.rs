@@ -57,7 +57,7 @@ impl Auditor {
         let mut saved = Instant::now();
         let (mut rest, mut failing) = (self.rest_min(), false);
         loop {
-            self.recon.audited(&self.device.name, &place, None);
+            self.recon.audited(&self.device, &place, None);
             if let Some(wait) = self.until_next_pass(&place) {
                 tokio::time::sleep(wait).await;
                 continue;
@@ -83,10 +83,10 @@ impl Auditor {
                 Err(error) => {
                     let error = daemon::telemetry::chain(&error).to_string();
                     if !failing {
-                        let device = self.device.name.as_str();
+                        let device = self.device.label();
                         tracing::warn!(device, error, "a device cannot be audited");
                     }
-                    self.recon.audited(&self.device.name, &place, Some(error));
+                    self.recon.audited(&self.device, &place, Some(error));
                     tokio::time::sleep(rest).await;
                     let longest = Duration::from_millis(self.config.retry_ms_max);
                     (rest, failing) = ((rest * 2).min(longest.max(self.rest_min())), true);
@@ -139,7 +139,7 @@ impl Auditor {
         metrics::counter!("apus_replicator_audited_objects_total").increment(step.objects);
         metrics::counter!("apus_replicator_audited_bytes_total").increment(step.bytes);
         metrics::counter!("apus_replicator_audit_damaged_total").increment(damaged.len() as u64);
-        metrics::gauge!("apus_replicator_audit_position", "device" => self.device.name.clone())
+        metrics::gauge!("apus_replicator_audit_position", "device" => self.device.label())
             .set(pass.share_done());
         let share = |done: u64, most: u64| done as f64 / most as f64;
         let pace = share(step.objects, objects).max(share(step.bytes, bytes));
@@ -167,7 +167,7 @@ impl Auditor {
                 damaged.extend(again.damaged);
             }
         }
-        let device = self.device.name.as_str();
+        let device = self.device.label();
         for record in damaged.iter().take(TOLD_MAX) {
             let DamagedRecord { hash, kind, timestamp, why, quarantined, .. } = record;
             tracing::warn!(
@@ -186,7 +186,7 @@ impl Auditor {
     /// A pass is complete.
     fn end(&self, place: &mut Place) {
         let Some(pass) = place.current.take() else { return };
-        let device = self.device.name.as_str();
+        let device = self.device.label();
         let AuditPass { objects, bytes, damaged, unreadable, worked_ms, md5, .. } = pass;
         if damaged > 0 {
             tracing::warn!(
@@ -202,15 +202,14 @@ impl Auditor {
             tracing::info!(device, objects, bytes, worked_ms, md5, "a device was audited");
         }
         let ended = pass.ended.unwrap_or_default();
-        metrics::gauge!("apus_replicator_audit_last_pass", "device" => device.to_owned())
-            .set(ended as f64);
+        metrics::gauge!("apus_replicator_audit_last_pass", "device" => device).set(ended as f64);
         place.passes += 1;
         place.last = Some(pass);
     }
 
     fn file(&self) -> Option<PathBuf> {
         let dir = self.config.audit_dir.as_deref()?;
-        Some(place::file(dir, &self.device.name))
+        Some(place::file(dir, &self.device.label()))
     }
 
     async fn load(&self) -> Place {
@@ -221,7 +220,7 @@ impl Auditor {
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        let device = self.device.name.as_str();
+        let device = self.device.label();
         tracing::warn!(device, error, "how far the audit had come cannot be read; it begins anew");
         Place::default()
     }
@@ -235,7 +234,7 @@ impl Auditor {
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        let device = self.device.name.as_str();
+        let device = self.device.label();
         tracing::warn!(device, error, "how far the audit has come cannot be written down");
     }
 }

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
-use types::{HashPaths, PartPower};
+use types::{HashPaths, PartPower, PolicyIndex};
 use wire::device::{DamagedRecord, Quarantine, Verified};
 use wire::{Body, Endpoint, NodeClient, Request, Response};
 
+const POLICY: PolicyIndex = PolicyIndex(0);
 /// Bytes of each object.
 const LEN: u64 = 1000;
 
@@ -124,10 +125,11 @@ impl Node {
     }
 
     fn start(&self, config: Config) -> Running {
-        let object = vec![(Endpoint::new("here", 1), "d 1".to_owned())];
+        let object = vec![(Endpoint::new("here", 1), "d 1".to_owned(), POLICY)];
         let local = LocalNodes { object, container: Vec::new() };
         let ring = || Arc::clone(&self.ring);
-        let rings = Rings { account: ring(), container: ring(), object: ring() };
+        let rings =
+            Rings { account: ring(), container: ring(), objects: [(POLICY, ring())].into() };
         start(config, self.env.clone(), local, rings, HashPaths::default()).expect("starts")
     }
 

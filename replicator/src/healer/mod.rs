@@ -172,7 +172,7 @@ impl Healer {
             pass.oldest = [pass.oldest, *found].into_iter().flatten().min();
             metrics::counter!("apus_replicator_heal_failures_total").increment(1);
             if pauses.failed(&patient.hash) {
-                let (device, name) = (self.device.name.as_str(), patient.name());
+                let (device, name) = (self.device.label(), patient.name());
                 let hash = patient.hash.to_string();
                 tracing::warn!(device, hash, name, error, "a damaged object cannot be mended yet");
             }
@@ -187,7 +187,7 @@ impl Healer {
         let before = now.saturating_sub(self.config.quarantine_keep_s);
         let query = format!("release&healed&found_before={before}");
         let done = self.asker.json(&self.device, QUARANTINED, &query, Body::empty(), WAIT).await;
-        let device = self.device.name.as_str();
+        let device = self.device.label();
         match done {
             Ok(Released { released: 0 }) => {}
             Ok(Released { released }) => {
@@ -206,7 +206,7 @@ impl Healer {
         for record in &patient.records {
             let QuarantinedRecord { kind, timestamp, found, segment, offset, .. } = record;
             tracing::info!(
-                device = self.device.name,
+                device = self.device.label(),
                 hash = record.hash,
                 name = patient.name(),
                 kind,
@@ -221,9 +221,9 @@ impl Healer {
     }
 
     fn tell(&self, pass: &Pass) {
-        let device = self.device.name.clone();
+        let device = self.device.label();
         metrics::gauge!("apus_replicator_unhealed", "device" => device).set(pass.unhealed as f64);
-        self.recon.healed(&self.device.name, |healing: &mut Healing| {
+        self.recon.healed(&self.device, |healing: &mut Healing| {
             healing.healed += pass.healed;
             healing.unhealed = pass.unhealed;
             healing.oldest = pass.oldest;
@@ -233,10 +233,10 @@ impl Healer {
 
     fn tell_failure(&self, error: &DeviceError, news: bool) {
         let error = daemon::telemetry::chain(error).to_string();
-        let device = self.device.name.as_str();
+        let device = self.device.label();
         if news {
             tracing::warn!(device, error, "a device cannot be asked what is damaged");
         }
-        self.recon.healed(device, |healing| healing.error = Some(error));
+        self.recon.healed(&self.device, |healing| healing.error = Some(error));
     }
 }

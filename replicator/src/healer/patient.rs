@@ -89,7 +89,11 @@ impl Healer {
         let handoffs = self.ring.handoffs(partition).take(primaries.len());
         let all = primaries.into_iter().chain(handoffs);
         all.filter(|node| !self.is_itself(node))
-            .map(|node| ObjectDevice { owner: endpoint(&node), name: node.device.device.clone() })
+            .map(|node| ObjectDevice {
+                owner: endpoint(&node),
+                name: node.device.device.clone(),
+                policy: self.device.policy,
+            })
             .collect()
     }
 

@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
-use types::{HashPaths, ObjectHash, PartPower, Timestamp, hex_encode};
+use types::{HashPaths, ObjectHash, PartPower, PolicyIndex, Timestamp, hex_encode};
 use wire::device::{Hashes, Merged, Quarantine, QuarantinedRecord, Released};
 use wire::records::{
     Frame, FrameReader, PageEnd, RecordHead, RecordKind, abandoned_frame, data_header,
 };
 use wire::{Body, Endpoint, NodeClient, Request, Response};
+
+/// Devices and answers must be of this one.
+const POLICY: PolicyIndex = PolicyIndex(2);
 
 /// Records of objects by hash, kind and moment, with their data.
 type Records = BTreeMap<(ObjectHash, u8, Timestamp), (RecordHead, Vec<u8>)>;
@@ -149,6 +152,7 @@ impl Device {
 }
 
 async fn device(device: Shared<Device>, request: Request) -> Response {
+    assert_eq!(request.headers()["x-backend-storage-policy-index"], "2");
     let answer = device.get().answer;
     match answer {
         Answer::Says(status) => return daemon::empty(status),
@@ -233,10 +237,11 @@ impl Cluster {
     }
 
     fn start(&self, config: Config) -> Running {
-        let object = vec![(Endpoint::new("object0", 1), "d0".to_owned())];
+        let object = vec![(Endpoint::new("object0", 1), "d0".to_owned(), POLICY)];
         let local = LocalNodes { object, container: Vec::new() };
         let ring = || Arc::clone(&self.ring);
-        let rings = Rings { account: ring(), container: ring(), object: ring() };
+        let rings =
+            Rings { account: ring(), container: ring(), objects: [(POLICY, ring())].into() };
         start(config, self.env.clone(), local, rings, HashPaths::default()).expect("starts")
     }
 
@@ -373,14 +378,14 @@ async fn what_nobody_has_is_told_and_tried_again_more_and_more_rarely() {
     let mut told = Value::Null;
     for _ in 0..2000 {
         told = recon(&running, "/recon/quarantined").await;
-        if told["objects"] == 1 && told["devices"]["d0"]["last_error"].is_string() {
+        if told["objects"] == 1 && told["devices"]["d0-2"]["last_error"].is_string() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(told["devices"]["d0"]["last_error"], "no device has a sound copy", "{told}");
-    assert_eq!(told["devices"]["d0"]["oldest_timestamp"], "0000000077.00000");
-    assert_eq!(told["policies"]["0"]["objects"], 1);
+    assert_eq!(told["devices"]["d0-2"]["last_error"], "no device has a sound copy", "{told}");
+    assert_eq!(told["devices"]["d0-2"]["oldest_timestamp"], "0000000077.00000");
+    assert_eq!(told["policies"]["2"]["objects"], 1);
     // What is damaged meanwhile does not wait for it.
     cluster.store(&[1, 2], hash(10), 5);
     cluster.devices[0].get().damage(hash(10), RecordKind::Data, 5);
@@ -394,7 +399,7 @@ async fn what_nobody_has_is_told_and_tried_again_more_and_more_rarely() {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!((&told["objects"], &told["devices"]["d0"]["healed"]), (&json!(0), &json!(2)));
+    assert_eq!((&told["objects"], &told["devices"]["d0-2"]["healed"]), (&json!(0), &json!(2)));
     running.stop().await;
 }
 
