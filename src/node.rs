@@ -380,6 +380,7 @@ fn settle_secrets(
                 key: identity::Secret::new(secrets.admin_key.clone()),
                 groups: vec![".admin".to_owned(), ".reseller_admin".to_owned()],
                 url: None,
+                token_generation: 0,
             });
         }
     }

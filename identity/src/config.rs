@@ -1,6 +1,7 @@
 //! The table `[identity]` of a node's configuration.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A text that never shows in logs and debug output.
@@ -37,13 +38,20 @@ pub struct User {
     /// What the user proves who they are with.
     pub key: Secret,
     /// `.admin` for all rights in the own account, `.reseller_admin` for all rights in every account, and
-    /// names by which ACLs may mean several users. `.reseller_reader` is accepted but gives nothing yet.
+    /// names by which ACLs may mean several users. `.reseller_reader` may read in every account.
     #[serde(default)]
     pub groups: Vec<String>,
     /// Where the user's storage is, when it is not `$HOST/v1/<prefix>_<account>`. `$HOST` stands for scheme
     /// and host of the request; what follows the last `/` is the storage account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Another number than before revokes all tokens of the user, and leaves the key as it is.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_generation: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The scheme of the storage URLs that clients are told.
@@ -76,8 +84,11 @@ impl UrlScheme {
 pub struct Config {
     /// Who may get a token.
     pub users: Vec<User>,
-    /// What storage accounts and tokens start with; an underscore follows it.
+    /// What storage accounts start with; an underscore follows it. Of several, with commas between them, the first
+    /// is that of users' own accounts and of tokens; `''` is the empty one.
     pub reseller_prefix: String,
+    /// By prefix, the group that somebody must be in to administer an account: `SERVICE = "service"`.
+    pub require_group: BTreeMap<String, String>,
     /// How long a token is valid.
     pub token_life_seconds: u64,
     /// What tokens are signed with; the same on all nodes of a cluster. There is no default: a node that is
@@ -93,6 +104,7 @@ impl Default for Config {
         Config {
             users: Vec::new(),
             reseller_prefix: "AUTH".to_owned(),
+            require_group: BTreeMap::new(),
             token_life_seconds: 86_400,
             token_secret: None,
             storage_url_scheme: UrlScheme::Default,

@@ -145,10 +145,15 @@ impl Call {
             referer: self.header("referer"),
             account_acl,
         };
-        asked.with_acl(acl).map_err(|_| match self.context.caller {
+        asked.with_acl(acl).map_err(|_| self.denied())
+    }
+
+    /// Strangers are asked who they are; others are told that it is not theirs to do.
+    pub(crate) fn denied(&self) -> Refusal {
+        match self.context.caller {
             Some(_) => Refusal::Status(http::StatusCode::FORBIDDEN),
             None => self.unauthorized(),
-        })
+        }
     }
 
     pub(crate) fn unauthorized(&self) -> Refusal {

@@ -20,7 +20,7 @@ mod service;
 mod suffix_hashes;
 mod update;
 
-pub use auth::{AuthUnavailable, Authenticator, Caller, Verifying};
+pub use auth::{AuthUnavailable, Authenticator, Caller, Owned, Verifying};
 pub use client::{CallError, Endpoint, EndpointError, NodeClient};
 
 pub use path::{BackendPath, PathError, encode_segment};

@@ -15,6 +15,7 @@ enum Refusal {
     NotFound,
     Form,
     Host,
+    Lifetime,
     /// Unknown user, wrong key or none: the client is not told which.
     Denied {
         realm: String,
@@ -38,13 +39,14 @@ fn token(auth: &TempAuth, request: &Request) -> Result<Response, Refusal> {
     let user = authenticate(auth, &credentials)
         .ok_or_else(|| Refusal::Denied { realm: credentials.account.clone() })?;
     let url = storage_url(auth, user, request)?;
-    let expires = auth.now_seconds().saturating_add(auth.life_seconds);
-    let token = auth.signer.issue(user.id, &user.fingerprint, expires);
+    let life = life_seconds(auth, request.headers())?;
+    let expires = auth.now_seconds().saturating_add(life);
+    let token = auth.signer.issue(user.id, &user.token_key, expires);
     let mut response = daemon::text(StatusCode::OK, "");
     let values = [
         ("x-auth-token", token.clone()),
         ("x-storage-token", token),
-        ("x-auth-token-expires", auth.life_seconds.to_string()),
+        ("x-auth-token-expires", life.to_string()),
         ("x-storage-url", url),
     ];
     for (name, value) in values {
@@ -53,6 +55,16 @@ fn token(auth: &TempAuth, request: &Request) -> Result<Response, Refusal> {
         }
     }
     Ok(response)
+}
+
+/// As long as all tokens, or as short as the client wants this one to be.
+fn life_seconds(auth: &TempAuth, headers: &HeaderMap) -> Result<u64, Refusal> {
+    let Some(wanted) = header(headers, "x-auth-token-lifetime") else {
+        return Ok(auth.life_seconds);
+    };
+    let wanted = std::str::from_utf8(wanted).ok().and_then(|text| text.parse::<u64>().ok());
+    let wanted = wanted.filter(|seconds| *seconds > 0).ok_or(Refusal::Lifetime)?;
+    Ok(wanted.min(auth.life_seconds))
 }
 
 /// Finds the user with that key. An unknown user costs the same as a wrong key.
@@ -176,6 +188,10 @@ impl Refusal {
             Refusal::Host => daemon::error_page(
                 StatusCode::BAD_REQUEST,
                 "The Host header must name this host, and its port if it has one.",
+            ),
+            Refusal::Lifetime => daemon::error_page(
+                StatusCode::BAD_REQUEST,
+                "X-Auth-Token-Lifetime must be a number of seconds above zero.",
             ),
             Refusal::Denied { realm } => {
                 let sentence = "There is no such user, or the key is another one.";

@@ -3,11 +3,13 @@
 //! Users come from the configuration. A token says by itself until when it is valid and for whom, under a
 //! signature, so every node that has the same users and the same `token_secret` verifies it alone; `token.rs`
 //! has its form. What a user may do is looked up when the token is verified, not
-//! when it is made: a change of groups counts at once, and a changed key or a removed user revokes all tokens.
+//! when it is made: a change of groups counts at once; a changed key, another `token_generation` or a removed user
+//! revokes all of the user's tokens. One alone cannot be revoked, only made to live shorter (`X-Auth-Token-Lifetime`).
 //!
 //! Keystone is not here; see the crate's page.
 
 mod face;
+mod prefixes;
 mod token;
 mod users;
 
@@ -16,6 +18,7 @@ pub use users::ConfigError;
 use crate::config::{Config, UrlScheme};
 use daemon::{Observed, SharedClock};
 use std::sync::Arc;
+use prefixes::Prefixes;
 use token::Signer;
 use users::Users;
 use wire::{Authenticator, Caller, Service, Verifying};
@@ -23,6 +26,7 @@ use wire::{Authenticator, Caller, Service, Verifying};
 /// Issues tokens for the users of the configuration, and verifies them.
 pub struct TempAuth {
     users: Users,
+    prefixes: Prefixes,
     signer: Signer,
     clock: SharedClock,
     life_seconds: u64,
@@ -39,11 +43,12 @@ impl TempAuth {
         if secret.expose().len() < token::SECRET_BYTES_MIN {
             return Err(ConfigError::SecretShort { bytes_min: token::SECRET_BYTES_MIN });
         }
-        let prefix = users::with_underscore(&config.reseller_prefix);
-        let signer = Signer::new(secret, &prefix);
-        let users = Users::new(&config.users, &prefix, &signer)?;
+        let prefixes = Prefixes::new(&config.reseller_prefix, &config.require_group)?;
+        let signer = Signer::new(secret, prefixes.first());
+        let users = Users::new(&config.users, &prefixes, &signer)?;
         Ok(Arc::new(TempAuth {
             users,
+            prefixes,
             signer,
             clock,
             life_seconds: config.token_life_seconds,
@@ -63,7 +68,7 @@ impl TempAuth {
     pub fn caller(&self, token: &str) -> Option<&Caller> {
         let claim = self.signer.read(token)?;
         let user = self.users.by_id(&claim.user)?;
-        let valid = self.signer.confirms(token, &claim, &user.fingerprint);
+        let valid = self.signer.confirms(token, &claim, &user.token_key);
         (valid && self.now_seconds() < claim.expires).then_some(&user.caller)
     }
 
@@ -77,6 +82,14 @@ impl Authenticator for TempAuth {
         // Two short HMACs cost about a microsecond, less than a lock around a cache of tokens would.
         let caller = self.caller(token).cloned();
         Box::pin(std::future::ready(Ok(caller)))
+    }
+
+    fn issues(&self, token: &str) -> bool {
+        token.starts_with(self.prefixes.first())
+    }
+
+    fn reseller_prefix<'a>(&self, account: &'a str) -> Option<&'a str> {
+        self.prefixes.of(account)
     }
 }
 

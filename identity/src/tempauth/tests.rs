@@ -6,7 +6,7 @@ use daemon::{Clock, ManualClock};
 use http::StatusCode;
 use proptest::prelude::*;
 use tower::ServiceExt;
-use wire::{Body, Request, Response};
+use wire::{Body, Owned, Request, Response};
 
 fn user(account: &str, user: &str, key: &str, groups: &[&str]) -> User {
     User {
@@ -15,6 +15,7 @@ fn user(account: &str, user: &str, key: &str, groups: &[&str]) -> User {
         key: Secret::new(key),
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         url: None,
+        token_generation: 0,
     }
 }
 
@@ -76,8 +77,8 @@ async fn a_token_is_given_and_says_who_asks() {
         user: "test:tester".into(),
         account: "AUTH_test".into(),
         groups: vec!["test:tester".into(), "test".into(), "AUTH_test".into()],
-        account_admin: true,
-        reseller_admin: false,
+        owns: vec![Owned { account: "AUTH_test".into(), require_group: None }],
+        ..Caller::default()
     };
     assert_eq!(caller, expected);
 }
@@ -89,7 +90,7 @@ async fn groups_give_what_swift_gives() {
     let token = token_of(&auth, &member).await;
     let caller = auth.caller(&token).expect("valid");
     assert_eq!(caller.groups, ["test:tester3", "test", "readers"]);
-    assert!(!caller.account_admin && !caller.reseller_admin);
+    assert!(caller.owns.is_empty() && !caller.reseller_admin);
     let admin = [("x-auth-user", "admin:admin"), ("x-auth-key", "admin")];
     let token = token_of(&auth, &admin).await;
     assert!(auth.caller(&token).expect("valid").reseller_admin);
@@ -207,7 +208,7 @@ async fn tokens_end_with_their_time_their_key_and_their_user() {
     assert!(auth(removed).0.caller(&token).is_none());
     let mut demoted = config();
     demoted.users[0].groups.clear();
-    assert!(!auth(demoted).0.caller(&token).expect("still valid").account_admin);
+    assert!(auth(demoted).0.caller(&token).expect("still valid").owns.is_empty());
     let mut other = config();
     other.token_secret = Some(Secret::new("another secret of some length"));
     assert!(auth(other).0.caller(&token).is_none());
@@ -252,5 +253,68 @@ proptest! {
     #[test]
     fn no_text_is_a_token(text in ".{0,300}") {
         prop_assert!(auth(config()).0.caller(&text).is_none());
+    }
+}
+
+/// As Swift's functional tests want their users.
+fn with_services() -> Config {
+    let mut config = config();
+    config.reseller_prefix = "AUTH, SERVICE".into();
+    config.require_group.insert("SERVICE".into(), "service".into());
+    config.users.push(user("test5", "tester5", "testing5", &["service"]));
+    config.users.push(user("admin", "auditor", "admin_ro", &[".reseller_reader"]));
+    config
+}
+
+#[tokio::test]
+async fn several_prefixes_make_several_accounts_of_which_some_need_a_service() {
+    let (auth, _) = auth(with_services());
+    let token = token_of(&auth, &TESTER).await;
+    let mut caller = auth.caller(&token).expect("valid").clone();
+    assert_eq!(caller.account, "AUTH_test");
+    assert_eq!(caller.groups, ["test:tester", "test", "AUTH_test", "SERVICE_test"]);
+    assert!(caller.administers("AUTH_test") && !caller.administers("SERVICE_test"));
+    let service = [("x-auth-user", "test5:tester5"), ("x-auth-key", "testing5")];
+    let token = token_of(&auth, &service).await;
+    let service = auth.caller(&token).expect("valid").clone();
+    assert!(!service.administers("AUTH_test5") && !service.administers("SERVICE_test"));
+    caller.with_service(service);
+    assert!(caller.administers("AUTH_test") && caller.administers("SERVICE_test"));
+    let prefix = |account: &str| auth.reseller_prefix(account).map(str::to_owned);
+    assert_eq!(prefix("SERVICE_x").as_deref(), Some("SERVICE_"));
+    assert_eq!(prefix("other"), None);
+    assert!(auth.issues("AUTH_tkx") && !auth.issues("SERVICE_tkx"));
+    let reader = [("x-auth-user", "admin:auditor"), ("x-auth-key", "admin_ro")];
+    assert!(auth.caller(&token_of(&auth, &reader).await).expect("valid").reseller_reader);
+}
+
+#[tokio::test]
+async fn another_generation_revokes_tokens_and_not_the_key() {
+    let token = token_of(&auth(config()).0, &TESTER).await;
+    let mut revoked = config();
+    revoked.users[0].token_generation = 1;
+    let (auth, _) = auth(revoked);
+    assert!(auth.caller(&token).is_none());
+    let token = token_of(&auth, &TESTER).await;
+    assert!(auth.caller(&token).is_some());
+}
+
+#[tokio::test]
+async fn a_token_can_be_asked_to_live_shorter() {
+    let (auth, clock) = auth(config());
+    let ask = |seconds: &'static str| {
+        let auth = Arc::clone(&auth);
+        async move {
+            let [user, key] = TESTER;
+            get(&auth, "/auth/v1.0", &[user, key, ("x-auth-token-lifetime", seconds)]).await
+        }
+    };
+    let short = ask("60").await;
+    assert_eq!(header(&short, "x-auth-token-expires"), "60");
+    clock.advance_micros(60_000_000);
+    assert!(auth.caller(header(&short, "x-auth-token")).is_none());
+    assert_eq!(header(&ask("99999999").await, "x-auth-token-expires"), "86400");
+    for wrong in ["0", "-1", "soon"] {
+        assert_eq!(ask(wrong).await.status(), StatusCode::BAD_REQUEST, "{wrong}");
     }
 }

@@ -100,6 +100,17 @@ impl Signer {
         Fingerprint(self.mac("key", &[key]).finalize().into_bytes().into())
     }
 
+    /// What a user's tokens are bound to. With another generation than before none of them is valid any more.
+    pub(super) fn token_key(&self, key: &Fingerprint, generation: u64) -> Fingerprint {
+        match generation {
+            0 => *key,
+            _ => {
+                let generation = generation.to_be_bytes();
+                Fingerprint(self.mac("generation", &[&generation, &key.0]).finalize().into_bytes().into())
+            }
+        }
+    }
+
     /// A new token.
     pub(super) fn issue(&self, user: UserId, key: &Fingerprint, expires: u64) -> String {
         let claim = Claim { expires, user, nonce: rand::random() };

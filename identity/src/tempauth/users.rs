@@ -1,10 +1,11 @@
 //! The users of the configuration, checked once.
 
+use super::prefixes::Prefixes;
 use super::token::{Fingerprint, Signer, UserId};
 use crate::config::User;
 use percent_encoding::percent_decode_str;
 use std::collections::HashMap;
-use wire::Caller;
+use wire::{Caller, Owned};
 
 /// Why the table `[identity]` is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +22,12 @@ pub enum ConfigError {
     /// Tokens would expire when they are made.
     #[error("identity.token_life_seconds is 0; tokens need some time to be used")]
     TokenLife,
+    /// A group is asked for of accounts that there cannot be.
+    #[error("identity.require_group names {prefix}, which is no reseller prefix")]
+    RequireGroup {
+        /// As it is written there.
+        prefix: String,
+    },
     /// A user cannot be.
     #[error("in identity.users, the user {name}: {detail}")]
     User {
@@ -35,6 +42,8 @@ pub enum ConfigError {
 pub(super) struct Known {
     pub(super) id: UserId,
     pub(super) fingerprint: Fingerprint,
+    /// What tokens are bound to: the key, and how often all tokens were revoked.
+    pub(super) token_key: Fingerprint,
     pub(super) caller: Caller,
     /// Where the storage is, with `$HOST` in it perhaps.
     pub(super) url: String,
@@ -45,21 +54,17 @@ pub(super) struct Users {
     by_id: HashMap<UserId, Known>,
 }
 
-/// The reseller prefix as accounts and tokens have it.
-pub(super) fn with_underscore(prefix: &str) -> String {
-    match prefix {
-        "" => String::new(),
-        prefix => format!("{}_", prefix.trim_end_matches('_')),
-    }
-}
-
 impl Users {
-    pub(super) fn new(users: &[User], prefix: &str, signer: &Signer) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        users: &[User],
+        prefixes: &Prefixes,
+        signer: &Signer,
+    ) -> Result<Self, ConfigError> {
         let mut by_id = HashMap::with_capacity(users.len());
         for user in users {
             let name = format!("{}:{}", user.account, user.user);
             let refuse = |detail| ConfigError::User { name: name.clone(), detail };
-            let known = known(user, &name, prefix, signer).map_err(refuse)?;
+            let known = known(user, &name, prefixes, signer).map_err(refuse)?;
             if by_id.insert(known.id, known).is_some() {
                 return Err(refuse("is there twice"));
             }
@@ -72,7 +77,12 @@ impl Users {
     }
 }
 
-fn known(user: &User, name: &str, prefix: &str, signer: &Signer) -> Result<Known, &'static str> {
+fn known(
+    user: &User,
+    name: &str,
+    prefixes: &Prefixes,
+    signer: &Signer,
+) -> Result<Known, &'static str> {
     let plain = |text: &str| !text.is_empty() && !text.contains(char::is_control);
     if !plain(&user.account) || user.account.contains([':', '/']) {
         return Err("the account must be a name without colon, slash and control characters");
@@ -83,7 +93,7 @@ fn known(user: &User, name: &str, prefix: &str, signer: &Signer) -> Result<Known
     if user.key.expose().is_empty() {
         return Err("the key is empty");
     }
-    let own = format!("{prefix}{}", user.account);
+    let own = format!("{}{}", prefixes.first(), user.account);
     let url = match &user.url {
         None => format!("$HOST/v1/{}", wire::encode_segment(&own)),
         Some(url) if http::HeaderValue::from_str(url).is_ok() => url.clone(),
@@ -94,23 +104,40 @@ fn known(user: &User, name: &str, prefix: &str, signer: &Signer) -> Result<Known
     let mut groups = vec![name.to_owned(), user.account.clone()];
     groups.extend(rights.groups);
     if rights.admin {
-        groups.push(own);
+        groups.extend(prefixes.named().map(|prefix| format!("{prefix}{}", user.account)));
         groups.push(storage.clone());
     }
     let mut seen = std::collections::HashSet::new();
     groups.retain(|group| seen.insert(group.clone()));
+    let fingerprint = signer.fingerprint(user.key.expose().as_bytes());
+    let owns = owned(&groups, &storage, rights.admin, prefixes);
     Ok(Known {
         id: signer.user_id(name),
-        fingerprint: signer.fingerprint(user.key.expose().as_bytes()),
+        fingerprint,
+        token_key: signer.token_key(&fingerprint, user.token_generation),
         caller: Caller {
             user: name.to_owned(),
             account: storage,
             groups,
-            account_admin: rights.admin,
+            owns,
             reseller_admin: rights.reseller_admin,
+            reseller_reader: rights.reseller_reader,
         },
         url,
     })
+}
+
+/// Who has the name of an account as a group administers it: that is what `.admin` stands for.
+fn owned(groups: &[String], storage: &str, admin: bool, prefixes: &Prefixes) -> Vec<Owned> {
+    let is_account = |group: &&String| {
+        let named = prefixes.named().any(|prefix| group.starts_with(prefix));
+        named || admin && *group == storage
+    };
+    let owned = groups.iter().filter(is_account).map(|account| {
+        let require_group = prefixes.required_group(account).map(str::to_owned);
+        Owned { account: account.clone(), require_group }
+    });
+    owned.collect()
 }
 
 fn storage_account(url: &str) -> Result<String, &'static str> {
@@ -126,6 +153,7 @@ fn storage_account(url: &str) -> Result<String, &'static str> {
 struct Rights {
     admin: bool,
     reseller_admin: bool,
+    reseller_reader: bool,
     groups: Vec<String>,
 }
 
@@ -137,11 +165,7 @@ impl Rights {
             match group.as_str() {
                 ".admin" => rights.admin = true,
                 ".reseller_admin" => rights.reseller_admin = true,
-                ".reseller_reader" => tracing::warn!(
-                    account = user.account,
-                    user = user.user,
-                    "the group .reseller_reader gives no rights yet"
-                ),
+                ".reseller_reader" => rights.reseller_reader = true,
                 other if other.starts_with('.') => {
                     return Err(
                         "of the groups with a dot only .admin, .reseller_admin and .reseller_reader are known",

@@ -2,9 +2,11 @@
 
 mod account_acl;
 mod acl;
+mod judge;
 
 pub(crate) use account_acl::AccountAcl;
 pub(crate) use acl::{Acl, clean};
+pub(crate) use judge::Judge;
 
 use http::Method;
 use wire::Caller;
@@ -49,7 +51,7 @@ impl Asked<'_> {
         // An account is made and deleted by those above it.
         let manages_account =
             !self.has_container && (*self.method == Method::PUT || *self.method == Method::DELETE);
-        let owns = caller.account_admin && caller.account == self.account && !manages_account;
+        let owns = !manages_account && caller.administers(self.account);
         let shares = || self.account_acl.is_some_and(|acl| acl.makes_owner(&caller.groups));
         (owns || shares()).then_some(Granted::Owner)
     }
@@ -63,6 +65,9 @@ impl Asked<'_> {
             return Err(Denied);
         }
         let reads = *self.method == Method::GET || *self.method == Method::HEAD;
+        if reads && self.caller.is_some_and(|caller| caller.reseller_reader) {
+            return Ok(Granted::Guest);
+        }
         if let (Some(acl), Some(caller)) = (self.account_acl, self.caller)
             && acl.allows(&caller.groups, reads, self.has_container)
         {
@@ -83,13 +88,17 @@ impl Asked<'_> {
 mod tests {
     use super::*;
 
+    fn own() -> wire::Owned {
+        wire::Owned { account: "AUTH_test".into(), require_group: None }
+    }
+
     fn caller(admin: bool) -> Caller {
         Caller {
             user: "test:tester".into(),
             account: "AUTH_test".into(),
             groups: vec!["test:tester".into(), "test".into()],
-            account_admin: admin,
-            reseller_admin: false,
+            owns: admin.then(own).into_iter().collect(),
+            ..Caller::default()
         }
     }
 
@@ -119,12 +128,21 @@ mod tests {
 
     #[test]
     fn reseller_admins_may_do_everything_but_not_inside_the_cluster() {
-        let admin = Caller { reseller_admin: true, account_admin: false, ..caller(false) };
+        let admin = Caller { reseller_admin: true, ..caller(false) };
         let other = Asked { account: "AUTH_other", ..asked(Some(&admin), &Method::DELETE, true) };
         assert_eq!(other.with_acl(None), Ok(Granted::Owner));
         let hidden =
             Asked { account: ".expiring_objects", ..asked(Some(&admin), &Method::GET, true) };
         assert_eq!(hidden.with_acl(Some(".r:*")), Err(Denied));
+    }
+
+    #[test]
+    fn reseller_readers_read_everything_as_guests() {
+        let reader = Caller { reseller_reader: true, ..caller(false) };
+        let other =
+            |method| Asked { account: "AUTH_other", ..asked(Some(&reader), method, true) };
+        assert_eq!(other(&Method::GET).with_acl(None), Ok(Granted::Guest));
+        assert_eq!(other(&Method::PUT).with_acl(None), Err(Denied));
     }
 
     #[test]

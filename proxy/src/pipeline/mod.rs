@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use wire::{Authenticator, Request, Response, Service};
 
+use crate::auth::Judge;
 use crate::call::Call;
 use crate::config::{Config, StartError};
 use crate::store::Store;
@@ -120,6 +121,13 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Arc<Store>,
     pub(crate) auth: Arc<dyn Authenticator>,
+}
+
+impl Parts {
+    /// What judges whether a caller may do something, for those who must know before the application does.
+    pub(crate) fn judge(&self) -> Judge {
+        Judge { store: Arc::clone(&self.store), auth: Arc::clone(&self.auth) }
+    }
 }
 
 /// How one of them is made.

@@ -42,7 +42,12 @@ impl Face {
         let response = self.store.read(&call.entity, call.read(Some(query), &[])).await?;
         let info = AccountInfo::of(response.status(), response.headers());
         match info.map(|info| info.status) {
-            Some(AccountStatus::Deleted) => Err(Refusal::Status(StatusCode::GONE)),
+            Some(AccountStatus::Deleted) => {
+                let mut gone = super::error::page(StatusCode::GONE);
+                let deleted = HeaderValue::from_static("Deleted");
+                gone.headers_mut().insert("x-account-status", deleted);
+                Ok(gone)
+            }
             Some(AccountStatus::Missing) if self.config.account_autocreate => {
                 Ok(self.virgin_account(call, &wanted))
             }

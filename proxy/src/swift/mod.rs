@@ -21,7 +21,7 @@ use std::sync::Arc;
 use sync_wrapper::SyncWrapper;
 use wire::{Request, Response, Service};
 
-use crate::auth::Granted;
+use crate::auth::{Granted, Judge};
 use crate::call::{Authority, Call, Context, Query};
 use crate::config::{Config, StartError};
 use crate::pipeline::{Handler, Parts, Pipeline};
@@ -34,6 +34,7 @@ use unsupported::Features;
 struct Face {
     config: Arc<Config>,
     store: Arc<Store>,
+    judge: Judge,
     /// Which middlewares stand before it.
     features: Features,
 }
@@ -41,10 +42,11 @@ struct Face {
 /// The pipeline, with the application in it, as a service.
 pub(crate) fn service(parts: Parts) -> Result<Service, StartError> {
     let pipeline = Pipeline::new(&parts)?;
+    let judge = parts.judge();
     let Parts { config, store, .. } = parts;
     let info = pipeline.info();
     let features = Features::of(&pipeline);
-    let face = Arc::new(Face { config: Arc::clone(&config), store, features });
+    let face = Arc::new(Face { config: Arc::clone(&config), store, judge, features });
     let application = Handler::new(move |call| {
         let face = Arc::clone(&face);
         // Boxed, so that what holds the connection stays small.
@@ -103,15 +105,7 @@ impl Face {
 
     /// Whether the caller may do it where `acl` is the container's.
     async fn authorize(&self, call: &Call, acl: Option<&str>) -> Result<Granted, Refusal> {
-        match call.authorize(acl, None) {
-            // An account may have an ACL, too, which is not looked up for those who need none.
-            Err(refusal) if call.context.caller.is_some() => {
-                let account = self.store.account_info(&call.entity).await?;
-                let account_acl = account.access_control().ok_or(refusal)?;
-                call.authorize(acl, Some(&account_acl))
-            }
-            decided => decided,
-        }
+        self.judge.authorize(call, acl).await
     }
 
     /// OPTIONS tells the methods. Browsers that ask for another site are told no: sharing across origins is

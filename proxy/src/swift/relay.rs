@@ -6,7 +6,7 @@ use wire::{Body, Response};
 
 use super::error::{Refusal, page};
 use super::listing::{Format, Wanted};
-use crate::auth::Granted;
+use crate::auth::{AccountAcl, Granted};
 use crate::config::Config;
 use crate::store::Answer;
 use wire::headers;
@@ -89,6 +89,7 @@ pub(crate) fn listing(
     let empty = length.is_some_and(|length| length == b"0");
     let headers = response.headers_mut();
     relay_headers(headers);
+    show_account_acl(headers);
     if granted != Granted::Owner {
         for name in OWNER_HEADERS {
             headers.remove(name);
@@ -112,6 +113,16 @@ pub(crate) fn listing(
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
     response
+}
+
+/// The ACL of an account stands in its system metadata, which clients do not see.
+fn show_account_acl(headers: &mut HeaderMap) {
+    let stored = headers.remove("x-account-sysmeta-core-access-control");
+    let acl = stored.and_then(|acl| AccountAcl::parse(std::str::from_utf8(acl.as_bytes()).ok()?));
+    let shown = acl.and_then(|acl| HeaderValue::try_from(acl.shown()?).ok());
+    if let Some(shown) = shown {
+        headers.insert("x-account-access-control", shown);
+    }
 }
 
 /// An object, a part of it, or why it is not sent.

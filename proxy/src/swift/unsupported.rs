@@ -59,9 +59,6 @@ fn feature_of_header(name: &str) -> Option<Feature> {
             Some(VERSIONS)
         }
         "x-container-sharding" => Some(("Container sharding", "sharding")),
-        "x-account-access-control" => {
-            Some(("The access control list of an account", "tempauth_acl"))
-        }
         "x-account-meta-temp-url-key"
         | "x-account-meta-temp-url-key-2"
         | "x-container-meta-temp-url-key"
@@ -188,7 +185,6 @@ mod tests {
             "x-container-meta-access-control-allow-origin",
             "x-account-meta-temp-url-key",
             "x-container-meta-temp-url-key-2",
-            "x-account-access-control",
         ] {
             assert_eq!(refused(&Method::POST, &[], &[(name, "x")]), 501, "{name}");
             assert_eq!(refused(&Method::POST, &[], &[(name, "")]), 0, "{name}");

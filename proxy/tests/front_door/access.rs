@@ -123,3 +123,37 @@ async fn a_body_is_not_read_for_somebody_who_may_not_write() {
     let request = crate::cluster::request("PUT", O, &headers, body);
     assert_eq!(cluster.call(request).await.status, 401);
 }
+
+#[tokio::test]
+async fn the_acl_of_an_account_lets_in_and_only_owners_see_it() {
+    let cluster = shared("", "").await;
+    const A: &str = "/v1/AUTH_test";
+    let acl = r#"{"read-only": ["other"], "read-write": ["test:member"]}"#;
+    assert_eq!(cluster.owner("POST", A, &[("x-account-access-control", acl)]).await.status, 204);
+    for path in [A, C, O] {
+        assert!(as_who(&cluster, "GET", path, "other").await < 300, "{path}");
+        assert!(as_who(&cluster, "GET", path, "member").await < 300, "{path}");
+        assert_eq!(as_who(&cluster, "GET", path, "").await, 401, "{path}");
+        assert_eq!(as_who(&cluster, "POST", path, "other").await, 403, "{path}");
+    }
+    assert!(as_who(&cluster, "PUT", O, "member").await < 300);
+    assert_eq!(as_who(&cluster, "POST", A, "member").await, 403);
+    let header = "x-account-access-control";
+    let owner = cluster.owner("HEAD", A, &[]).await;
+    let shown = r#"{"read-only":["other"],"read-write":["test:member"]}"#;
+    assert_eq!(owner.header(header), Some(shown));
+    assert_eq!(owner.header("x-account-sysmeta-core-access-control"), None);
+    let reader = cluster.ask("HEAD", A, &[("x-auth-token", "other")]).await;
+    assert_eq!((reader.status, reader.header(header)), (204, None));
+
+    for bad in ["yuck", "[]", r#"{"owner": []}"#, r#"{"admin": "x"}"#] {
+        let refused = cluster.owner("POST", A, &[(header, bad)]).await;
+        assert_eq!(refused.status, 400, "{bad}");
+        assert!(refused.text().starts_with("X-Account-Access-Control invalid: "), "{bad}");
+    }
+    assert_eq!(cluster.owner("POST", A, &[(header, r#"{"admin": ["other"]}"#)]).await.status, 204);
+    let admin = cluster.ask("HEAD", A, &[("x-auth-token", "other")]).await;
+    assert_eq!(admin.header(header), Some(r#"{"admin":["other"]}"#));
+    assert_eq!(cluster.owner("POST", A, &[(header, "")]).await.status, 204);
+    assert_eq!(as_who(&cluster, "GET", A, "other").await, 403);
+}

@@ -28,14 +28,19 @@ pub(crate) struct Cluster {
 /// Tokens are names: what somebody may do is in the name.
 struct Tokens;
 
+fn owned(account: &str) -> wire::Owned {
+    wire::Owned { account: account.into(), require_group: None }
+}
+
 impl Authenticator for Tokens {
     fn verify<'a>(&'a self, token: &'a str) -> Verifying<'a> {
         let caller = |user: &str, account: &str, admin: bool, reseller: bool| Caller {
             user: user.into(),
             account: account.into(),
             groups: vec![user.into(), user.split(':').next().unwrap_or_default().into()],
-            account_admin: admin,
+            owns: admin.then(|| owned(account)).into_iter().collect(),
             reseller_admin: reseller,
+            ..Caller::default()
         };
         let answer = match token {
             "owner" => Ok(Some(caller("test:tester", "AUTH_test", true, false))),
