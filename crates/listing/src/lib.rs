@@ -15,7 +15,6 @@
 pub mod answer;
 mod budget;
 mod container_row;
-mod content_type;
 mod cursor;
 mod database;
 mod devices;
@@ -37,7 +36,6 @@ mod writer;
 
 pub use budget::Budget;
 pub use container_row::ContainerRow;
-pub use content_type::{extract_swift_bytes, with_swift_bytes};
 pub use database::{Database, DatabaseError, DatabaseOptions, OpenError, StoreError};
 pub use devices::Devices;
 pub use entity::{Entity, Reported};

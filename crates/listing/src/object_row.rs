@@ -8,12 +8,11 @@
 //! Swift keeps the three timestamps in one text which loses the offsets of the second and third; here all
 //! are kept whole, so that merging is the same in every order. Only the list's hash is made of that text.
 
-use crate::content_type::extract_swift_bytes;
 use crate::entity::Entity;
 use crate::record::{Corrupt, Reader, put_integer, put_text, put_timestamp};
 use crate::row::{Row, Totals};
 use types::{PolicyIndex, RowTimestamps, Timestamp, encode_row_timestamps, hex_decode, hex_encode};
-use wire::ObjectUpdate;
+use wire::{ObjectUpdate, extract_swift_bytes};
 
 /// An object, or the memory of its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]

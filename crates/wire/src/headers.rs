@@ -28,6 +28,11 @@ pub const X_IF_DELETE_AT: &str = "x-if-delete-at";
 pub const X_DELETE_AT: &str = "x-delete-at";
 /// Names the metadata that holds the ETag to judge conditions by.
 pub const X_BACKEND_ETAG_IS_AT: &str = "x-backend-etag-is-at";
+/// Names metadata; an object that has any of it is sent whole, whatever ranges are asked for.
+pub const X_BACKEND_IGNORE_RANGE_IF_METADATA_PRESENT: &str =
+    "x-backend-ignore-range-if-metadata-present";
+/// The content type that counts, in the answer to a POST.
+pub const X_BACKEND_CONTENT_TYPE: &str = "x-backend-content-type";
 
 /// Size of an object, in a row update.
 pub const X_SIZE: &str = "x-size";

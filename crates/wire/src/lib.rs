@@ -7,6 +7,8 @@
 
 mod auth;
 mod client;
+pub mod conditions;
+mod content_type;
 pub mod device;
 pub mod headers;
 mod path;
@@ -14,6 +16,7 @@ pub mod pending;
 pub mod pending_object;
 pub mod pickle;
 mod query;
+pub mod ranges;
 pub mod records;
 mod row;
 mod service;
@@ -22,7 +25,7 @@ mod update;
 
 pub use auth::{AuthUnavailable, Authenticator, Caller, Owned, Verifying};
 pub use client::{CallError, Endpoint, EndpointError, NodeClient};
-
+pub use content_type::{extract_swift_bytes, with_swift_bytes};
 pub use path::{BackendPath, PathError, encode_segment};
 pub use pending::{PendingReport, PendingReports, REPORTS_MAX, ReportError, ReportedAck, UPDATES};
 pub use query::{QueryError, parse_query};

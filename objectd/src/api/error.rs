@@ -4,6 +4,7 @@ use crate::engine::EngineError;
 use daemon::{empty, error_page, text};
 use http::{HeaderValue, StatusCode, header};
 use types::Timestamp;
+use wire::conditions::Unmet;
 use wire::records::RecordsError;
 use wire::{PathError, Response, headers};
 
@@ -48,6 +49,15 @@ pub(crate) enum Refusal {
     Method(String),
     #[error("the engine did not do it")]
     Engine(#[from] EngineError),
+}
+
+impl From<Unmet> for Refusal {
+    fn from(unmet: Unmet) -> Self {
+        match unmet {
+            Unmet::NotModified => Refusal::NotModified,
+            Unmet::Precondition => Refusal::Precondition,
+        }
+    }
 }
 
 const ALLOW: &str = "DELETE, FINGERPRINTS, GET, HEAD, MERGE, PARTITIONS, POST, PUT, QUARANTINED, RECORDS, REPLICATE, UPDATES, VERIFY";

@@ -2,8 +2,7 @@
 
 use super::error::{Refusal, stamped};
 use super::object::{self, Opened, Part};
-use super::ranges::{Wanted, wanted};
-use super::{ObjectRequest, Server, conditions};
+use super::{ObjectRequest, Server};
 use crate::engine::{ChunkStream, EngineError};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -11,7 +10,8 @@ use futures_util::stream::{self, Stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::ops::Range;
 use std::sync::Arc;
-use wire::{Body, Request, Response, headers};
+use wire::ranges::{Byteranges, Wanted, content_range, wanted};
+use wire::{Body, Request, Response, conditions, headers};
 
 /// Bodies up to this length are read whole before the first byte is sent.
 const AT_ONCE: u64 = 256 * 1024;
@@ -39,9 +39,9 @@ pub(super) async fn get(
         None => opened.etag(),
         Some(names) => etag_at(&opened, names),
     };
-    let judged = conditions::judge(asked, &etag, opened.timestamp);
+    let judged = conditions::judge(asked, &etag, opened.timestamp.ceil_seconds());
     let mut response = match judged {
-        Err(refusal) => refusal.response(),
+        Err(unmet) => Refusal::from(unmet).response(),
         Ok(()) => body(&object, &opened, asked, &etag, head).await?,
     };
     describe(&opened, response.headers_mut());
@@ -60,6 +60,15 @@ fn etag_at(opened: &Opened, names: &HeaderValue) -> String {
     found.map_or_else(|| opened.etag(), |value| String::from_utf8_lossy(value).into_owned())
 }
 
+/// Whether only the ranges asked for are wanted of this object, under this ETag.
+fn ranges_count(opened: &Opened, asked: &HeaderMap, etag: &str) -> bool {
+    let unless = asked.get(headers::X_BACKEND_IGNORE_RANGE_IF_METADATA_PRESENT);
+    let unless = unless.and_then(|names| names.to_str().ok()).unwrap_or_default();
+    let has = |name: &str| opened.metadata.get(&name.trim().to_ascii_lowercase()).is_some();
+    !unless.split(',').any(has)
+        && conditions::range_allowed(asked, etag, opened.timestamp.ceil_seconds())
+}
+
 async fn body(
     object: &ObjectRequest,
     opened: &Opened,
@@ -69,7 +78,7 @@ async fn body(
 ) -> Result<Response, Refusal> {
     let len = opened.data.data_len;
     let range = asked.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let range = range.filter(|_| !head && conditions::range_allowed(asked, etag, opened.timestamp));
+    let range = range.filter(|_| !head && ranges_count(opened, asked, etag));
     let parts = match range.map_or(Wanted::Whole, |range| wanted(range, len)) {
         Wanted::Unsatisfiable => return Ok(Refusal::Range(len).response()),
         Wanted::Whole => {
@@ -120,43 +129,22 @@ fn pieces(data: ChunkStream) -> impl Stream<Item = Result<Bytes, EngineError>> +
 }
 
 fn multipart(object: &ObjectRequest, opened: &Opened, parts: Vec<Range<u64>>) -> Response {
-    let len = opened.data.data_len;
-    let boundary = format!("{:032x}", rand::random::<u128>());
     let content_type = opened.metadata.text(object::CONTENT_TYPE);
-    let heads: Vec<Bytes> = parts
-        .iter()
-        .map(|part| {
-            let range = content_range(part, len);
-            let head = format!(
-                "--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {range}\r\n\r\n"
-            );
-            head.into()
-        })
-        .collect();
-    let tail = Bytes::from(format!("--{boundary}--"));
-    let sizes =
-        heads.iter().zip(&parts).map(|(head, part)| head.len() as u64 + part.end - part.start + 2);
-    let total = sizes.sum::<u64>() + tail.len() as u64;
+    let frame = Byteranges::new(&parts, opened.data.data_len, &content_type, rand::random());
     let engine = object.engine.clone();
     let record = opened.record.clone();
-    let sections = stream::iter(heads.into_iter().zip(parts)).flat_map(move |(head, part)| {
-        let data = pieces(engine.data(&record, part));
-        let around = |bytes: Bytes| stream::once(async { Ok(bytes) }).boxed();
-        around(head).chain(data.boxed()).chain(around(Bytes::from_static(b"\r\n"))).boxed()
-    });
-    let all = sections.chain(stream::once(async { Ok::<_, EngineError>(tail) }));
+    let sections =
+        stream::iter(frame.heads.into_iter().zip(parts)).flat_map(move |(head, part)| {
+            let data = pieces(engine.data(&record, part));
+            let around = |bytes: Bytes| stream::once(async { Ok(bytes) }).boxed();
+            let end = Bytes::from_static(Byteranges::AFTER_PART);
+            around(head).chain(data.boxed()).chain(around(end)).boxed()
+        });
+    let all = sections.chain(stream::once(async { Ok::<_, EngineError>(frame.tail) }));
     let mut response = Response::new(Body::from_stream(all));
-    response.headers_mut().insert(header::CONTENT_LENGTH, total.into());
-    set(
-        response.headers_mut(),
-        header::CONTENT_TYPE,
-        format!("multipart/byteranges;boundary={boundary}"),
-    );
+    response.headers_mut().insert(header::CONTENT_LENGTH, frame.len.into());
+    set(response.headers_mut(), header::CONTENT_TYPE, frame.content_type);
     response
-}
-
-fn content_range(part: &Range<u64>, len: u64) -> String {
-    format!("bytes {}-{}/{len}", part.start, part.end - 1)
 }
 
 /// Headers of an answer beside an object's metadata.

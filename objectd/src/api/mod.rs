@@ -7,15 +7,15 @@
 //! that no container server has taken yet, `?ack` with a [`wire::ReportedAck`] forgets those that were taken.
 //! What else is asked of a device as a whole is told in [`wire::device`].
 
-mod conditions;
 mod delete;
 mod device;
 mod error;
 mod get;
+#[cfg(test)]
+mod manifest_tests;
 mod object;
 mod post;
 mod put;
-mod ranges;
 mod replicate;
 #[cfg(test)]
 mod tests;

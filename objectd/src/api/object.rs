@@ -13,7 +13,7 @@ pub(super) const CONTENT_TYPE: &str = "content-type";
 pub(super) const ETAG: &str = "etag";
 pub(super) const NAME: &str = "name";
 const STATIC_LARGE_OBJECT: &str = "x-static-large-object";
-const SYSMETA: &str = "x-object-sysmeta-";
+pub(super) const SYSMETA: &str = "x-object-sysmeta-";
 const TRANSIENT_SYSMETA: &str = "x-object-transient-sysmeta-";
 const USER_META: &str = "x-object-meta-";
 

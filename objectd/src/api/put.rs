@@ -3,7 +3,7 @@
 use super::error::Refusal;
 use super::object::{self, CONTENT_TYPE, ETAG, NAME, Part};
 use super::updates::{self, overridden};
-use super::{ObjectRequest, Server, conditions, timestamp};
+use super::{ObjectRequest, Server, timestamp};
 use crate::engine::{BodyWriter, Change, EngineError};
 use crate::format::{INLINE_MAX, RecordKind};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use lanes::Stopped;
 use std::sync::Arc;
 use types::{Timestamp, hex_encode};
+use wire::conditions::tags_match;
 use wire::{Body, ObjectUpdate, Request, Response};
 
 /// What one large body takes while it arrives.
@@ -33,7 +34,7 @@ pub(super) async fn put(
     let state = object.engine.state(object.hash).await?;
     if let Some(unwanted) = parts.headers.get(header::IF_NONE_MATCH)
         && let Ok(existing) = object.open(&state, Some(at.seconds()), Part::Head).await
-        && conditions::matches(unwanted, &existing.etag())
+        && tags_match(unwanted, &existing.etag())
     {
         return Err(Refusal::Precondition);
     }
@@ -70,7 +71,7 @@ pub(super) async fn put(
                 delete_at,
                 ..updates::row(path, at, object.policy)?
             };
-            overridden(&mut update, &parts.headers);
+            overridden(&mut update, |name| Some(parts.headers.get(name)?.as_bytes()));
             Some(update)
         }
         (None, _) => None,

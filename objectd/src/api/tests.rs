@@ -12,7 +12,7 @@ use wire::{Body, Endpoint, NodeClient, Request, Response, Service};
 
 const NOW: u64 = 1_700_000_000;
 
-struct Fixture {
+pub(super) struct Fixture {
     service: Service,
     clock: Arc<ManualClock>,
     client: NodeClient,
@@ -24,7 +24,7 @@ fn of_d1(policy: u32) -> PolicyDevices {
     PolicyDevices { policy: PolicyIndex(policy), part_power: None, devices: vec!["d1".into()] }
 }
 
-async fn fixture() -> Fixture {
+pub(super) async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().expect("a directory");
     let clock = Arc::new(ManualClock::at_seconds(NOW));
     let client = NodeClient::new(Duration::from_millis(200));
@@ -43,11 +43,16 @@ async fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    async fn call(&self, method: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub(super) async fn call(
+        &self,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         self.at("/d1/7/a/c/o", method, headers, body).await
     }
 
-    async fn at(
+    pub(super) async fn at(
         &self,
         path: &str,
         method: &str,
@@ -65,7 +70,7 @@ impl Fixture {
         Answer::read(response).await
     }
 
-    async fn put(&self, at: &str, body: &'static str) -> Answer {
+    pub(super) async fn put(&self, at: &str, body: &'static str) -> Answer {
         let length = body.len().to_string();
         let headers = [
             ("x-timestamp", at),
@@ -78,10 +83,10 @@ impl Fixture {
     }
 }
 
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     headers: HeaderMap,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
@@ -91,7 +96,7 @@ impl Answer {
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 }

@@ -79,14 +79,18 @@ pub(super) fn row(
     })
 }
 
-/// What middleware wants listings to show instead of the object's own size, ETag or content type.
-pub(super) fn overridden(update: &mut ObjectUpdate, from: &HeaderMap) {
+/// What middleware wants listings to show instead of the object's own size, ETag or content type: what a PUT says, and
+/// of that, for a POST, what the object keeps.
+pub(super) fn overridden<'a>(
+    update: &mut ObjectUpdate,
+    metadata: impl Fn(&str) -> Option<&'a [u8]>,
+) {
     for prefix in
         ["x-backend-container-update-override-", "x-object-sysmeta-container-update-override-"]
     {
         let text = |what: &str| {
-            let value = from.get(format!("{prefix}{what}"))?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+            let value = metadata(&format!("{prefix}{what}"))?;
+            Some(String::from_utf8_lossy(value).into_owned())
         };
         if let Some(etag) = text("etag") {
             update.etag = etag;

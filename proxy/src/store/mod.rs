@@ -9,7 +9,7 @@
 //! what clients may say.
 
 mod account;
-mod body;
+pub(crate) mod body;
 mod call;
 mod container;
 mod entity;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
-use wire::Body;
+use wire::{Body, headers};
 
 use super::Store;
 use super::peers::Peer;
@@ -136,6 +136,9 @@ impl Resume {
         for condition in CONDITIONS {
             headers.remove(condition);
         }
+        for condition in NODE_CONDITIONS {
+            headers.remove(condition);
+        }
         let Some(wanted) = self.span.after(sent) else { return (self, None) };
         let Span { first, last } = wanted;
         if let Ok(range) = HeaderValue::try_from(format!("bytes={first}-{last}")) {
@@ -163,6 +166,11 @@ const CONDITIONS: [header::HeaderName; 5] = [
     header::IF_RANGE,
     header::IF_MATCH,
 ];
+
+/// What middlewares asked of the first source: to judge by another ETag, and to send some objects whole. The rest of an
+/// object is asked for by its own ETag, and is a part.
+const NODE_CONDITIONS: [&str; 2] =
+    [headers::X_BACKEND_ETAG_IS_AT, headers::X_BACKEND_IGNORE_RANGE_IF_METADATA_PRESENT];
 
 impl HttpBody for Resuming {
     type Data = Bytes;

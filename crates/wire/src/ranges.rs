@@ -1,5 +1,7 @@
-//! Range headers (Swift: common/swob.py, `Range`).
+//! Range headers, and the frame around the parts of an answer to several ranges (Swift: common/swob.py, `Range`,
+//! `multi_range_iterator`). Storage nodes give ranges of what they store, the proxy of what it puts together.
 
+use bytes::Bytes;
 use std::ops::Range;
 
 const RANGES_MAX: usize = 50;
@@ -8,7 +10,7 @@ const UNORDERED_MAX: usize = 8;
 
 /// What a Range header asks of an object.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub enum Wanted {
     /// No range, or a header that is none and is therefore ignored.
     Whole,
     /// These parts, at least one.
@@ -18,8 +20,8 @@ pub(super) enum Wanted {
 }
 
 /// Reads a Range header for an object of a length.
-pub(super) fn wanted(value: &str, len: u64) -> Wanted {
-    let Some(specs) = parse(value) else { return Wanted::Whole };
+pub fn wanted(value: &str, len: u64) -> Wanted {
+    let Some(specs) = range_specs(value) else { return Wanted::Whole };
     let mut parts = Vec::new();
     let mut suffix_of_nothing = false;
     for spec in specs {
@@ -41,9 +43,11 @@ pub(super) fn wanted(value: &str, len: u64) -> Wanted {
     if parts.is_empty() || egregious(&parts) { Wanted::Unsatisfiable } else { Wanted::Parts(parts) }
 }
 
-type Spec = (Option<u64>, Option<u64>);
+/// One range as it is written: `from-until`, `from-` or `-last`.
+pub type RangeSpec = (Option<u64>, Option<u64>);
 
-fn parse(value: &str) -> Option<Vec<Spec>> {
+/// The ranges of a Range header, or `None` for what is none.
+pub fn range_specs(value: &str) -> Option<Vec<RangeSpec>> {
     let value = value.replace(' ', "").to_ascii_lowercase();
     let specs = value.strip_prefix("bytes=")?;
     let number = |text: &str| -> Option<Option<u64>> {
@@ -67,6 +71,46 @@ fn parse(value: &str) -> Option<Vec<Spec>> {
             }
         })
         .collect()
+}
+
+/// The value of Content-Range for a part of something that is `len` long.
+pub fn content_range(part: &Range<u64>, len: u64) -> String {
+    format!("bytes {}-{}/{len}", part.start, part.end.saturating_sub(1))
+}
+
+/// What stands before and behind each part in a body of `multipart/byteranges`. The parts' bytes come from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Byteranges {
+    /// Before each part.
+    pub heads: Vec<Bytes>,
+    /// Behind the last one.
+    pub tail: Bytes,
+    /// How long the whole body is.
+    pub len: u64,
+    /// The value of Content-Type.
+    pub content_type: String,
+}
+
+impl Byteranges {
+    /// Behind each part.
+    pub const AFTER_PART: &'static [u8] = b"\r\n";
+
+    /// For these parts of something of a type and a length. The boundary is to be random.
+    pub fn new(parts: &[Range<u64>], len: u64, content_type: &str, boundary: u128) -> Self {
+        let boundary = format!("{boundary:032x}");
+        let head = |part| {
+            let range = content_range(part, len);
+            let kind = content_type;
+            format!("--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: {range}\r\n\r\n").into()
+        };
+        let heads: Vec<Bytes> = parts.iter().map(head).collect();
+        let tail = Bytes::from(format!("--{boundary}--"));
+        let around = heads.iter().map(|head| (head.len() + Self::AFTER_PART.len()) as u64);
+        let bytes = parts.iter().map(|part| part.end.saturating_sub(part.start));
+        let total = around.chain(bytes).fold(tail.len() as u64, u64::saturating_add);
+        let content_type = format!("multipart/byteranges;boundary={boundary}");
+        Byteranges { heads, tail, len: total, content_type }
+    }
 }
 
 /// RFC 7233 section 6.1: many small, overlapping or disordered ranges cost more than they are worth.
@@ -118,6 +162,29 @@ mod tests {
         assert_eq!(wanted("bytes=0-5,1-6,2-7", 10), Wanted::Unsatisfiable);
         let unordered: Vec<_> = (0..8).rev().map(|i| format!("{0}-{0}", i * 2)).collect();
         assert_eq!(wanted(&format!("bytes={}", unordered.join(",")), 99), Wanted::Unsatisfiable);
+    }
+
+    #[test]
+    fn frames_say_how_long_all_is() {
+        let data = b"hello, world";
+        let parts = [0..5, 7..12];
+        let frame = Byteranges::new(&parts, 12, "text/plain", 7);
+        let mut body = Vec::new();
+        for (head, part) in frame.heads.iter().zip(parts) {
+            body.extend_from_slice(head);
+            body.extend_from_slice(&data[part.start as usize..part.end as usize]);
+            body.extend_from_slice(Byteranges::AFTER_PART);
+        }
+        body.extend_from_slice(&frame.tail);
+        assert_eq!(body.len() as u64, frame.len);
+        let boundary = "00000000000000000000000000000007";
+        assert_eq!(frame.content_type, format!("multipart/byteranges;boundary={boundary}"));
+        let expected = format!(
+            "--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-4/12\r\n\r\nhello\r\n\
+             --{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 7-11/12\r\n\r\nworld\r\n\
+             --{boundary}--"
+        );
+        assert_eq!(String::from_utf8(body).expect("text"), expected);
     }
 
     proptest! {
