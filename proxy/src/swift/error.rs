@@ -128,6 +128,18 @@ pub(crate) fn page(status: StatusCode) -> Response {
     response
 }
 
+/// A status as Swift's reports name it: `404 Not Found`.
+pub(crate) fn status_line(status: StatusCode) -> String {
+    let title = words(status).map(|(title, _)| title).or_else(|| match status.as_u16() {
+        200 => Some("OK"),
+        201 => Some("Created"),
+        204 => Some("No Content"),
+        502 => Some("Bad Gateway"),
+        _ => status.canonical_reason(),
+    });
+    format!("{} {}", status.as_u16(), title.unwrap_or_default()).trim_end().to_owned()
+}
+
 fn words(status: StatusCode) -> Option<(&'static str, &'static str)> {
     Some(match status.as_u16() {
         202 => ("Accepted", "The request was accepted and will be carried out."),

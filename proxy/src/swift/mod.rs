@@ -12,6 +12,8 @@ pub(crate) mod listing;
 mod object;
 mod path;
 mod relay;
+pub(crate) mod report;
+pub(crate) mod rewrite_listing;
 mod unsupported;
 
 use daemon::TransId;
