@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::time::Duration;
 use types::{Limits, Policies, PolicyIndex};
 
-use crate::pipeline::healthcheck;
+use crate::pipeline::{dlo, healthcheck, slo};
 
 /// In which order the primaries of a partition are asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -60,6 +60,10 @@ pub struct Config {
     pub pipeline: Vec<String>,
     /// Of the middleware `healthcheck`.
     pub healthcheck: healthcheck::Config,
+    /// Of the middleware `slo`.
+    pub slo: slo::Config,
+    /// Of the middleware `dlo`.
+    pub dlo: dlo::Config,
     /// The storage policies; they belong to the whole cluster, as limits do.
     #[serde(skip)]
     pub policies: Policies,
@@ -90,6 +94,8 @@ impl Default for Config {
             expose_info: true,
             pipeline: crate::pipeline::all(),
             healthcheck: healthcheck::Config::default(),
+            slo: slo::Config::default(),
+            dlo: dlo::Config::default(),
             policies: Policies::default(),
             limits: Limits::default(),
         }

@@ -15,8 +15,11 @@
 //! feature that is not in the pipeline, and refused (`swift::unsupported`).
 
 mod catch_errors;
+pub(crate) mod dlo;
 mod gatekeeper;
 pub(crate) mod healthcheck;
+mod segments;
+pub(crate) mod slo;
 mod tempauth;
 
 use serde_json::{Map, Value};
@@ -151,6 +154,8 @@ const ORDER: &[Known] = &[
     Known { name: "gatekeeper", required: true, make: Make::Front(gatekeeper::make) },
     Known { name: "healthcheck", required: false, make: Make::Front(healthcheck::make) },
     Known { name: "tempauth", required: true, make: Make::Inner(tempauth::make) },
+    Known { name: "slo", required: false, make: Make::Inner(slo::make) },
+    Known { name: "dlo", required: false, make: Make::Inner(dlo::make) },
 ];
 
 /// Every middleware that there is, in order: the default of the setting `pipeline`.

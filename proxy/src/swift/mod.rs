@@ -9,7 +9,7 @@ pub(crate) mod error;
 mod expiry;
 mod info;
 pub(crate) mod listing;
-mod object;
+pub(crate) mod object;
 mod path;
 mod relay;
 pub(crate) mod report;
