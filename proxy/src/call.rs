@@ -6,6 +6,7 @@
 
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use std::net::IpAddr;
 use std::sync::Arc;
 use sync_wrapper::SyncWrapper;
 use wire::{Body, Caller, headers};
@@ -35,6 +36,10 @@ pub(crate) struct Context {
     pub(crate) authority: Authority,
     /// The front door as the client named it: scheme, host and port.
     pub(crate) host: Option<Arc<str>>,
+    /// The path as the client named it, decoded: `/v1/a/c/o`. It tells the version, and a slash at the end.
+    pub(crate) path: Arc<str>,
+    /// Where the client's connection comes from.
+    pub(crate) client: Option<IpAddr>,
     /// Which middleware asks, if it is not the client (Swift: `swift.source`).
     pub(crate) source: Option<&'static str>,
 }
@@ -247,6 +252,8 @@ pub(crate) mod tests {
             caller: None,
             authority: Authority::Caller,
             host: None,
+            path: format!("/v1/{path}").into(),
+            client: None,
             source: None,
         };
         let mut call = context.call(method, entity(path), "test");

@@ -4,7 +4,10 @@ use serde::Deserialize;
 use std::time::Duration;
 use types::{Limits, Policies, PolicyIndex};
 
-use crate::pipeline::{dlo, healthcheck, slo};
+use crate::pipeline::{
+    cors, crossdomain, dlo, domain_remap, formpost, healthcheck, list_endpoints, slo, staticweb,
+    tempurl,
+};
 
 /// In which order the primaries of a partition are asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,6 +67,24 @@ pub struct Config {
     pub slo: slo::Config,
     /// Of the middleware `dlo`.
     pub dlo: dlo::Config,
+    /// Sections of `/info`, or keys in them (`section.key`), that only the administrator sees.
+    pub disallowed_sections: Vec<String>,
+    /// With a signature under this key `/info` tells the administrator more.
+    pub admin_key: Option<AdminKey>,
+    /// Of the middleware `crossdomain`.
+    pub crossdomain: crossdomain::Config,
+    /// Of the middleware `domain_remap`.
+    pub domain_remap: domain_remap::Config,
+    /// Of the middleware `list_endpoints`.
+    pub list_endpoints: list_endpoints::Config,
+    /// Of the middleware `cors`.
+    pub cors: cors::Config,
+    /// Of the middleware `formpost`.
+    pub formpost: formpost::Config,
+    /// Of the middleware `staticweb`.
+    pub staticweb: staticweb::Config,
+    /// Of the middleware `tempurl`.
+    pub tempurl: tempurl::Config,
     /// The storage policies; they belong to the whole cluster, as limits do.
     #[serde(skip)]
     pub policies: Policies,
@@ -92,13 +113,45 @@ impl Default for Config {
             allow_open_expired: false,
             valid_api_versions: vec!["v1".to_owned(), "v1.0".to_owned()],
             expose_info: true,
-            pipeline: crate::pipeline::all(),
+            pipeline: crate::pipeline::usual(),
             healthcheck: healthcheck::Config::default(),
             slo: slo::Config::default(),
             dlo: dlo::Config::default(),
+            disallowed_sections: ["valid_api_versions", "auto_create_account_prefix"]
+                .map(|key| format!("swift.{key}"))
+                .into(),
+            admin_key: None,
+            crossdomain: crossdomain::Config::default(),
+            domain_remap: domain_remap::Config::default(),
+            list_endpoints: list_endpoints::Config::default(),
+            cors: cors::Config::default(),
+            formpost: formpost::Config::default(),
+            staticweb: staticweb::Config::default(),
+            tempurl: tempurl::Config::default(),
             policies: Policies::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+/// A key that does not show in logs.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct AdminKey(String);
+
+impl AdminKey {
+    /// Of a text.
+    pub fn new(key: impl Into<String>) -> Self {
+        AdminKey(key.into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for AdminKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
     }
 }
 

@@ -15,7 +15,7 @@ mod pipeline;
 pub mod store;
 mod swift;
 
-pub use config::{Config, SortingMethod, StartError};
+pub use config::{AdminKey, Config, SortingMethod, StartError};
 
 use daemon::{Env, Observed, Running};
 use ring_builder::Ring;

@@ -124,10 +124,16 @@ fn without_secrets(uri: &http::Uri) -> String {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
     let masked = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if name.to_ascii_lowercase().contains("sig") => format!("{name}=***"),
+        Some((name, _)) if is_secret(name) => format!("{name}=***"),
         _ => pair.to_owned(),
     });
     format!("{path}?{}", masked.collect::<Vec<_>>().join("&"))
+}
+
+/// Whether a parameter of this name is a signature, in whatever way the name is encoded.
+fn is_secret(name: &str) -> bool {
+    let name: Vec<u8> = percent_encoding::percent_decode_str(name).collect();
+    name.to_ascii_lowercase().windows(3).any(|word| word == b"sig")
 }
 
 impl Drop for Line {
@@ -197,5 +203,7 @@ mod tests {
         let uri = http::Uri::from_static("/v1/a/c/o?temp_url_sig=abc&x=1");
         let line = without_secrets(&uri);
         assert_eq!(line, "/v1/a/c/o?temp_url_sig=***&x=1");
+        let uri = http::Uri::from_static("/v1/a/c/o?temp_url_%73i%67=abc&x=1");
+        assert_eq!(without_secrets(&uri), "/v1/a/c/o?temp_url_%73i%67=***&x=1");
     }
 }

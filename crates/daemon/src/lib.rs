@@ -21,4 +21,4 @@ pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use config::{ConfigError, load_config};
 pub use lock::{DataLock, LockError};
 pub use running::{Env, Running, Shutdown};
-pub use serve::{ServeOptions, serve};
+pub use serve::{ClientAddress, ServeOptions, serve};

@@ -5,6 +5,7 @@ use crate::running::Shutdown;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -42,6 +43,10 @@ impl Default for ServeOptions {
     }
 }
 
+/// Where a request's connection comes from, in its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
+
 /// Accepts and serves until `shutdown`, then lets requests in flight end.
 pub async fn serve(
     listener: TcpListener,
@@ -58,9 +63,9 @@ pub async fn serve(
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, slot)) => {
-                let connection =
-                    converse(stream, service.clone(), options.clone(), shutdown.clone());
+            Ok((stream, client, slot)) => {
+                let (service, options) = (service.clone(), options.clone());
+                let connection = converse(stream, client, service, options, shutdown.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -83,15 +88,23 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Option<tokio::sync::OwnedSemaphorePermit>)> {
+) -> std::io::Result<(TcpStream, ClientAddress, Option<tokio::sync::OwnedSemaphorePermit>)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok();
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    let (stream, client) = listener.accept().await?;
+    // An IPv4 client of a socket for both is an IPv4 client.
+    Ok((stream, ClientAddress(client.ip().to_canonical()), slot))
 }
 
-async fn converse(stream: TcpStream, service: Service, options: ServeOptions, shutdown: Shutdown) {
+async fn converse(
+    stream: TcpStream,
+    client: ClientAddress,
+    service: Service,
+    options: ServeOptions,
+    shutdown: Shutdown,
+) {
     let _ = stream.set_nodelay(true);
-    let hyper_service = hyper::service::service_fn(move |request: http::Request<_>| {
+    let hyper_service = hyper::service::service_fn(move |mut request: http::Request<_>| {
+        request.extensions_mut().insert(client);
         let answer = service.answer(request.map(Body::new));
         async move { Ok::<_, Infallible>(answer.await) }
     });

@@ -17,8 +17,8 @@ pub use users::ConfigError;
 
 use crate::config::{Config, UrlScheme};
 use daemon::{Observed, SharedClock};
-use std::sync::Arc;
 use prefixes::Prefixes;
+use std::sync::Arc;
 use token::Signer;
 use users::Users;
 use wire::{Authenticator, Caller, Service, Verifying};

@@ -58,8 +58,7 @@ impl Prefixes {
 
     /// The one that an account starts with. The empty one fits all that no other does.
     fn find(&self, account: &str) -> Option<&Prefix> {
-        let named =
-            |prefix: &&Prefix| !prefix.text.is_empty() && account.starts_with(&prefix.text);
+        let named = |prefix: &&Prefix| !prefix.text.is_empty() && account.starts_with(&prefix.text);
         let empty = || self.all.iter().find(|prefix| prefix.text.is_empty());
         self.all.iter().find(named).or_else(empty)
     }

@@ -106,7 +106,9 @@ impl Signer {
             0 => *key,
             _ => {
                 let generation = generation.to_be_bytes();
-                Fingerprint(self.mac("generation", &[&generation, &key.0]).finalize().into_bytes().into())
+                Fingerprint(
+                    self.mac("generation", &[&generation, &key.0]).finalize().into_bytes().into(),
+                )
             }
         }
     }

@@ -3,10 +3,13 @@
 mod account_acl;
 mod acl;
 mod judge;
+mod keys;
+pub(crate) mod signature;
 
 pub(crate) use account_acl::AccountAcl;
 pub(crate) use acl::{Acl, clean};
 pub(crate) use judge::Judge;
+pub(crate) use keys::{ScopedKey, keys_for};
 
 use http::Method;
 use wire::Caller;
@@ -139,8 +142,7 @@ mod tests {
     #[test]
     fn reseller_readers_read_everything_as_guests() {
         let reader = Caller { reseller_reader: true, ..caller(false) };
-        let other =
-            |method| Asked { account: "AUTH_other", ..asked(Some(&reader), method, true) };
+        let other = |method| Asked { account: "AUTH_other", ..asked(Some(&reader), method, true) };
         assert_eq!(other(&Method::GET).with_acl(None), Ok(Granted::Guest));
         assert_eq!(other(&Method::PUT).with_acl(None), Err(Denied));
     }

@@ -15,12 +15,19 @@
 //! feature that is not in the pipeline, and refused (`swift::unsupported`).
 
 mod catch_errors;
+pub(crate) mod cors;
+pub(crate) mod crossdomain;
 pub(crate) mod dlo;
+pub(crate) mod domain_remap;
+pub(crate) mod formpost;
 mod gatekeeper;
 pub(crate) mod healthcheck;
+pub(crate) mod list_endpoints;
 mod segments;
 pub(crate) mod slo;
+pub(crate) mod staticweb;
 mod tempauth;
+pub(crate) mod tempurl;
 
 use serde_json::{Map, Value};
 use std::convert::Infallible;
@@ -153,12 +160,27 @@ const ORDER: &[Known] = &[
     Known { name: "catch_errors", required: true, make: Make::Front(catch_errors::make) },
     Known { name: "gatekeeper", required: true, make: Make::Front(gatekeeper::make) },
     Known { name: "healthcheck", required: false, make: Make::Front(healthcheck::make) },
+    Known { name: "domain_remap", required: false, make: Make::Front(domain_remap::make) },
+    Known { name: "crossdomain", required: false, make: Make::Front(crossdomain::make) },
+    Known { name: "list_endpoints", required: false, make: Make::Front(list_endpoints::make) },
+    Known { name: "cors", required: false, make: Make::Inner(cors::make) },
+    Known { name: "formpost", required: false, make: Make::Inner(formpost::make) },
+    Known { name: "tempurl", required: false, make: Make::Inner(tempurl::make) },
     Known { name: "tempauth", required: true, make: Make::Inner(tempauth::make) },
+    Known { name: "staticweb", required: false, make: Make::Inner(staticweb::make) },
     Known { name: "slo", required: false, make: Make::Inner(slo::make) },
     Known { name: "dlo", required: false, make: Make::Inner(dlo::make) },
 ];
 
-/// Every middleware that there is, in order: the default of the setting `pipeline`.
+/// Those that need a word of the operator, because they let strangers know or do more, or depend on names of hosts.
+const BY_CHOICE: [&str; 3] = ["domain_remap", "crossdomain", "list_endpoints"];
+
+/// The default of the setting `pipeline`.
+pub(crate) fn usual() -> Vec<String> {
+    all().into_iter().filter(|name| !BY_CHOICE.contains(&name.as_str())).collect()
+}
+
+/// Every middleware that there is, in order.
 pub(crate) fn all() -> Vec<String> {
     ORDER.iter().map(|known| known.name.to_owned()).collect()
 }

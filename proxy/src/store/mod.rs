@@ -12,6 +12,7 @@ mod account;
 pub(crate) mod body;
 mod call;
 mod container;
+mod endpoints;
 mod entity;
 mod fanout;
 mod info;

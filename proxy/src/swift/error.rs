@@ -17,6 +17,8 @@ pub(crate) enum Refusal {
     Sentence(StatusCode, Cow<'static, str>),
     /// No valid token; names the account that would have been used.
     Unauthorized(String),
+    /// A signature that is not right; names the account, and has a sentence.
+    InvalidSignature(String, Cow<'static, str>),
     /// A method that the resource does not have.
     MethodNotAllowed(&'static str),
     /// A feature that is known, but not to this cluster.
@@ -67,13 +69,9 @@ impl From<Refusal> for Response {
         match refusal {
             Refusal::Status(status) => page(status),
             Refusal::Sentence(status, sentence) => text(status, sentence.into_owned()),
-            Refusal::Unauthorized(account) => {
-                let mut response = page(StatusCode::UNAUTHORIZED);
-                let realm = format!("Swift realm=\"{}\"", encode_segment(&account));
-                if let Ok(realm) = HeaderValue::try_from(realm) {
-                    response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
-                }
-                response
+            Refusal::Unauthorized(account) => in_realm(&account, page(StatusCode::UNAUTHORIZED)),
+            Refusal::InvalidSignature(account, sentence) => {
+                in_realm(&account, text(StatusCode::UNAUTHORIZED, sentence.into_owned()))
             }
             Refusal::MethodNotAllowed(allow) => {
                 let mut response = page(StatusCode::METHOD_NOT_ALLOWED);
@@ -87,6 +85,15 @@ impl From<Refusal> for Response {
             Refusal::Backend(answer) => backend(*answer),
         }
     }
+}
+
+/// With a word of which account a token would have to be for.
+fn in_realm(account: &str, mut response: Response) -> Response {
+    let realm = format!("Swift realm=\"{}\"", encode_segment(account));
+    if let Ok(realm) = HeaderValue::try_from(realm) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    }
+    response
 }
 
 /// Storage nodes' sentences are for clients too (a quota of metadata, a reason); anything of theirs from 500 up

@@ -16,9 +16,10 @@ pub(crate) mod report;
 pub(crate) mod rewrite_listing;
 mod unsupported;
 
-use daemon::TransId;
+use daemon::{ClientAddress, SharedClock, TransId};
 use http::StatusCode;
 use http::header::{self, HeaderValue};
+use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 use sync_wrapper::SyncWrapper;
 use wire::{Request, Response, Service};
@@ -48,13 +49,14 @@ pub(crate) fn service(parts: Parts) -> Result<Service, StartError> {
     let Parts { config, store, .. } = parts;
     let info = pipeline.info();
     let features = Features::of(&pipeline);
+    let clock = store.env.clock.clone();
     let face = Arc::new(Face { config: Arc::clone(&config), store, judge, features });
     let application = Handler::new(move |call| {
         let face = Arc::clone(&face);
         // Boxed, so that what holds the connection stays small.
         Box::pin(async move { face.answer(call).await.unwrap_or_else(Response::from) })
     });
-    let front = Front { config, info, handler: pipeline.around(application) };
+    let front = Front { config, clock, info, handler: pipeline.around(application) };
     Ok(pipeline.before(wire::service_fn(Arc::new(front), |front, request| async move {
         front.answer(request).await.unwrap_or_else(Response::from)
     })))
@@ -63,6 +65,7 @@ pub(crate) fn service(parts: Parts) -> Result<Service, StartError> {
 /// Where a request becomes a [`Call`].
 struct Front {
     config: Arc<Config>,
+    clock: SharedClock,
     /// What middlewares have to say in `/info`.
     info: serde_json::Map<String, serde_json::Value>,
     handler: Handler,
@@ -74,7 +77,9 @@ impl Front {
             .unwrap_or_else(|_| HeaderValue::from_static("-"));
         let (parts, body) = request.into_parts();
         let entity = match path::route(parts.uri.path(), &self.config.valid_api_versions)? {
-            Route::Info => return info::info(&self.config, &self.info, &parts),
+            Route::Info => {
+                return info::info(&self.config, &self.info, &parts, self.clock.now());
+            }
             Route::Entity(entity) => entity,
         };
         constraints::check_headers(&parts.headers, &self.config.limits)?;
@@ -87,6 +92,8 @@ impl Front {
             caller: None,
             authority: Authority::Caller,
             host: host.map(Arc::from),
+            path: percent_decode_str(parts.uri.path()).decode_utf8_lossy().into(),
+            client: parts.extensions.get::<ClientAddress>().map(|client| client.0),
             source: None,
         };
         let (method, headers, body) = (parts.method, parts.headers, SyncWrapper::new(body));

@@ -198,6 +198,11 @@ impl Cluster {
         self.call(request(method, path, headers, Body::empty())).await
     }
 
+    /// By the name of a host, of nobody.
+    pub(crate) async fn ask_host(&self, method: &str, host: &str, path: &str) -> Answer {
+        self.ask(method, path, &[("host", host)]).await
+    }
+
     pub(crate) async fn owner(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut all = vec![("x-auth-token", "owner")];
         all.extend_from_slice(headers);

@@ -2,9 +2,14 @@
 
 mod access;
 mod cluster;
+mod cors;
+mod forms;
+mod hosts;
 mod large;
 mod lists;
 mod node;
 mod objects;
 mod refusals;
+mod site;
 mod socket;
+mod tempurl;

@@ -28,7 +28,6 @@ async fn what_is_not_there_yet_is_refused_without_side_effect() {
         "symlink=get",
         "version-id=1",
         "part-number=1",
-        "temp_url_sig=x",
     ];
     for query in queries {
         let answer = cluster.put(&format!("{O}?{query}"), "x", &[]).await;
@@ -47,10 +46,6 @@ async fn what_is_not_there_yet_is_refused_without_side_effect() {
         (C, "x-versions-location", "v"),
         (C, "x-container-sync-to", "//x"),
         (C, "x-container-meta-quota-bytes", "1"),
-        (C, "x-container-meta-web-index", "index.html"),
-        (C, "x-container-meta-access-control-allow-origin", "*"),
-        (C, "x-container-meta-temp-url-key", "k"),
-        ("/v1/AUTH_test", "x-account-meta-temp-url-key", "k"),
         ("/v1/AUTH_test", "x-account-meta-quota-bytes", "1"),
     ];
     for (path, name, value) in headers {
