@@ -4,10 +4,13 @@
 //! its path is an [`Entity`], its query is decoded, its headers hold nothing internal that a client sent. Headers
 //! that middlewares add (`X-Object-Sysmeta-…`, `X-Backend-…`) reach storage nodes as they are.
 
+use bytes::Bytes;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http_body_util::BodyExt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use sync_wrapper::SyncWrapper;
 use wire::{Body, Caller, headers};
 
@@ -117,6 +120,25 @@ impl Call {
     /// Takes the body out.
     pub(crate) fn take_body(&mut self) -> Body {
         std::mem::replace(&mut self.body, SyncWrapper::new(Body::empty())).into_inner()
+    }
+
+    /// Whether a body comes with it that is not empty. Where its length is not told, its first byte is waited for.
+    pub(crate) async fn has_body(&mut self, patience: Duration) -> Result<bool, Refusal> {
+        if let Some(length) = self.headers.get(header::CONTENT_LENGTH) {
+            return Ok(length != "0");
+        }
+        let body = self.body.get_mut();
+        let first = async {
+            loop {
+                match body.frame().await {
+                    None => return false,
+                    Some(Ok(frame)) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
+                    Some(_) => return true,
+                }
+            }
+        };
+        let late = |_| Refusal::Status(http::StatusCode::REQUEST_TIMEOUT);
+        tokio::time::timeout(patience, first).await.map_err(late)
     }
 
     /// A header as text; `None` when it is not there or no text.

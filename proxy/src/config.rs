@@ -5,8 +5,8 @@ use std::time::Duration;
 use types::{Limits, Policies, PolicyIndex};
 
 use crate::pipeline::{
-    cors, crossdomain, dlo, domain_remap, formpost, healthcheck, list_endpoints, slo, staticweb,
-    tempurl,
+    copy, cors, crossdomain, dlo, domain_remap, formpost, healthcheck, list_endpoints, slo,
+    staticweb, tempurl,
 };
 
 /// In which order the primaries of a partition are asked.
@@ -63,6 +63,8 @@ pub struct Config {
     pub pipeline: Vec<String>,
     /// Of the middleware `healthcheck`.
     pub healthcheck: healthcheck::Config,
+    /// Of the middleware `copy`.
+    pub copy: copy::Config,
     /// Of the middleware `slo`.
     pub slo: slo::Config,
     /// Of the middleware `dlo`.
@@ -129,6 +131,7 @@ impl Default for Config {
             staticweb: staticweb::Config::default(),
             tempurl: tempurl::Config::default(),
             policies: Policies::default(),
+            copy: copy::Config::default(),
             limits: Limits::default(),
         }
     }

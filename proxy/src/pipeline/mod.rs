@@ -15,6 +15,7 @@
 //! feature that is not in the pipeline, and refused (`swift::unsupported`).
 
 mod catch_errors;
+pub(crate) mod copy;
 pub(crate) mod cors;
 pub(crate) mod crossdomain;
 pub(crate) mod dlo;
@@ -168,6 +169,7 @@ const ORDER: &[Known] = &[
     Known { name: "tempurl", required: false, make: Make::Inner(tempurl::make) },
     Known { name: "tempauth", required: true, make: Make::Inner(tempauth::make) },
     Known { name: "staticweb", required: false, make: Make::Inner(staticweb::make) },
+    Known { name: "copy", required: false, make: Make::Inner(copy::make) },
     Known { name: "slo", required: false, make: Make::Inner(slo::make) },
     Known { name: "dlo", required: false, make: Make::Inner(dlo::make) },
 ];

@@ -11,6 +11,7 @@ mod info;
 pub(crate) mod listing;
 pub(crate) mod object;
 mod path;
+pub(crate) mod reference;
 mod relay;
 pub(crate) mod report;
 pub(crate) mod rewrite_listing;

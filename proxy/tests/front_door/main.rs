@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod copies;
 mod cors;
 mod forms;
 mod hosts;

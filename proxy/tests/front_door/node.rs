@@ -49,6 +49,16 @@ pub(crate) struct Node {
     pub(crate) broken_bodies: Mutex<usize>,
 }
 
+const SYSMETA: &str = "x-object-sysmeta-";
+
+/// What an object keeps of a write, beside its content type.
+fn is_kept(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-object-meta-")
+        || name.starts_with(SYSMETA)
+        || matches!(name, "content-encoding" | "content-disposition" | "x-delete-at")
+}
+
 fn entity_of(path: &BackendPath) -> (String, usize) {
     let mut key = path.account.as_ref().map(ToString::to_string).unwrap_or_default();
     let mut level = 1;
@@ -199,11 +209,13 @@ impl Node {
         }
         let mut status = 200;
         let mut span = 0..body.len();
-        if let Some(range) = text(headers, "range") {
+        let whole = text(headers, "x-backend-ignore-range-if-metadata-present");
+        let whole = whole.is_some_and(|names| known.headers.contains_key(names.as_str()));
+        if let Some(range) = text(headers, "range").filter(|_| !whole) {
             let (first, last) =
                 range.trim_start_matches("bytes=").split_once('-').expect("a simple range");
             let first: usize = first.parse().expect("a number");
-            let last = last.parse().unwrap_or(body.len() - 1).min(body.len() - 1);
+            let last = last.parse().unwrap_or(usize::MAX).min(body.len().saturating_sub(1));
             if first >= body.len() {
                 common.push(("content-range", format!("bytes */{}", body.len())));
                 return respond(416, &common);
@@ -215,7 +227,7 @@ impl Node {
         common.push(("content-length", span.len().to_string()));
         let mut response = respond(status, &common);
         for (name, value) in &known.headers {
-            if name.as_str().starts_with("x-object-meta-") || name == "content-type" {
+            if is_kept(name) || name == "content-type" {
                 response.headers_mut().insert(name.clone(), value.clone());
             }
         }
@@ -227,8 +239,16 @@ impl Node {
         match stored.get_mut(key).filter(|stored| stored.body.is_some()) {
             None => respond(404, &[]),
             Some(known) => {
-                known.headers = headers.clone();
-                respond(202, &[])
+                let before = std::mem::replace(&mut known.headers, headers.clone());
+                let mut response = respond(202, &[]);
+                for (name, value) in before {
+                    let Some(name) = name.filter(|name| name.as_str().starts_with(SYSMETA)) else {
+                        continue;
+                    };
+                    response.headers_mut().insert(name.clone(), value.clone());
+                    known.headers.insert(name, value);
+                }
+                response
             }
         }
     }

@@ -39,7 +39,6 @@ async fn what_is_not_there_yet_is_refused_without_side_effect() {
         );
     }
     let headers = [
-        (O, "x-copy-from", "/c/o"),
         (O, "x-object-manifest", "c/o"),
         (O, "x-symlink-target", "c/o"),
         (C, "x-versions-enabled", "true"),
@@ -52,12 +51,22 @@ async fn what_is_not_there_yet_is_refused_without_side_effect() {
         let answer = cluster.owner("POST", path, &[(name, value)]).await;
         assert_eq!(answer.status, 501, "{name}");
     }
-    assert_eq!(cluster.owner("COPY", O, &[("destination", "c/p")]).await.status, 501);
     assert_eq!(writes(&cluster), before);
     // python-swiftclient asks so with every delete and download.
     assert_eq!(cluster.put(O, "x", &[]).await.status, 201);
     assert_eq!(cluster.owner("HEAD", &format!("{O}?symlink=get"), &[]).await.status, 200);
     assert_eq!(cluster.owner("GET", &format!("{O}?multipart-manifest=get"), &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_left_out_of_the_pipeline_is_refused() {
+    let pipeline = ["catch_errors", "gatekeeper", "tempauth"].map(str::to_owned).to_vec();
+    let cluster = Cluster::with(3, proxy::Config { pipeline, ..config() }).await;
+    assert_eq!(cluster.owner("PUT", C, &[]).await.status, 201);
+    let before = writes(&cluster);
+    assert_eq!(cluster.owner("COPY", O, &[("destination", "c/p")]).await.status, 501);
+    assert_eq!(cluster.put(O, "", &[("x-copy-from", "c/o")]).await.status, 501);
+    assert_eq!(writes(&cluster), before);
 }
 
 #[tokio::test]
@@ -74,6 +83,7 @@ async fn paths_and_methods() {
         ("PATCH", O, 405),
         ("PATCH", C, 405),
         ("PUT", "/v1/AUTH_test", 405),
+        ("COPY", C, 405),
         ("POST", "/info", 405),
     ];
     for (method, path, status) in cases {
@@ -83,7 +93,8 @@ async fn paths_and_methods() {
     assert_eq!(refused.header("allow"), Some("DELETE, GET, HEAD, OPTIONS, POST, PUT"));
     assert_eq!(refused.header("content-type"), Some("text/html; charset=UTF-8"));
     let options = cluster.ask("OPTIONS", O, &[]).await;
-    assert_eq!((options.status, options.header("allow")), (200, refused.header("allow")));
+    let all = Some("DELETE, GET, HEAD, OPTIONS, POST, PUT, COPY");
+    assert_eq!((options.status, options.header("allow")), (200, all));
     assert_eq!(cluster.ask("OPTIONS", O, &[("origin", "http://x")]).await.status, 401);
 }
 
