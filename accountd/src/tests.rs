@@ -136,6 +136,20 @@ async fn an_account_lives_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn reserved_containers_are_listed_to_those_who_ask() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = node(dir.path()).await;
+    node.ask("PUT", A, &[("x-timestamp", "10")]).await;
+    for name in ["c", "\0versions\0c"] {
+        assert_eq!(node.container("a", name, 11, 0, 1).await, StatusCode::CREATED);
+    }
+    assert_eq!(node.ask("GET", A, &[]).await.body, "c\n");
+    let all = node.ask("GET", A, &[("x-backend-allow-reserved-names", "yes")]).await;
+    assert_eq!(all.body, "\0versions\0c\nc\n");
+    assert_eq!(all.header("x-account-container-count"), "2");
+}
+
+#[tokio::test]
 async fn containers_are_listed() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = node(dir.path()).await;

@@ -197,6 +197,31 @@ async fn rows_come_go_and_are_listed() {
 }
 
 #[tokio::test]
+async fn reserved_names_are_listed_to_those_who_ask() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = node(dir.path()).await;
+    let hidden = "/sda/1/a/%00versions%00c";
+    let row = [("x-timestamp", "11"), ("x-size", "1"), ("x-etag", "e"), ("x-content-type", "t")];
+    assert_eq!(node.ask("PUT", hidden, &[("x-timestamp", "10")]).await.status, StatusCode::CREATED);
+    for name in ["%00o%001", "%00o%002", "%00p%001"] {
+        let put = node.ask("PUT", &format!("{hidden}/{name}"), &row).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{name}");
+    }
+    assert_eq!(node.ask("GET", hidden, &[]).await.status, StatusCode::NO_CONTENT);
+    let allow = [("x-backend-allow-reserved-names", "true")];
+    let page = node.ask("GET", &format!("{hidden}?prefix=%00o%00&marker=%00o%001"), &allow).await;
+    assert_eq!(page.body, "\0o\x002\n");
+    let folded = node.ask("GET", &format!("{hidden}?delimiter=o&reverse=on"), &allow).await;
+    assert_eq!(folded.body, "\0p\x001\n\0o\n");
+    let mixed = node.ask("PUT", &format!("{hidden}/o"), &row).await;
+    assert_eq!(mixed.status, StatusCode::BAD_REQUEST);
+    assert_eq!(mixed.body, "Invalid user-namespace object in reserved-namespace container");
+    assert_eq!(node.ask("PUT", "/sda/1/a/c/%00o", &row).await.status, StatusCode::BAD_REQUEST);
+    let late = node.ask("PUT", "/sda/1/a/c%00", &row).await;
+    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED);
+}
+
+#[tokio::test]
 async fn hidden_accounts_create_containers_by_themselves() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = node(dir.path()).await;

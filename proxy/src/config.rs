@@ -5,8 +5,8 @@ use std::time::Duration;
 use types::{Limits, Policies, PolicyIndex};
 
 use crate::pipeline::{
-    copy, cors, crossdomain, dlo, domain_remap, formpost, healthcheck, list_endpoints, slo,
-    staticweb, tempurl,
+    copy, cors, crossdomain, dlo, domain_remap, formpost, gatekeeper, healthcheck, list_endpoints,
+    slo, staticweb, tempurl,
 };
 
 /// In which order the primaries of a partition are asked.
@@ -61,6 +61,8 @@ pub struct Config {
     pub expose_info: bool,
     /// The middlewares between clients and storage, from the client inwards.
     pub pipeline: Vec<String>,
+    /// Of the middleware `gatekeeper`.
+    pub gatekeeper: gatekeeper::Config,
     /// Of the middleware `healthcheck`.
     pub healthcheck: healthcheck::Config,
     /// Of the middleware `copy`.
@@ -116,6 +118,7 @@ impl Default for Config {
             valid_api_versions: vec!["v1".to_owned(), "v1.0".to_owned()],
             expose_info: true,
             pipeline: crate::pipeline::usual(),
+            gatekeeper: gatekeeper::Config::default(),
             healthcheck: healthcheck::Config::default(),
             slo: slo::Config::default(),
             dlo: dlo::Config::default(),

@@ -9,6 +9,8 @@
 //! - `path` lists what lies directly in a pseudo-directory, no subdirs, and not the entry of the directory
 //!   itself; it overrides prefix and delimiter.
 //!
+//! - Names that begin with NUL are reserved, and left out unless they are asked for.
+//!
 //! Two slips of Swift in `path` listings are not repeated: a name that differs from a skipped directory only
 //! in having `0` for its slash is listed, and the entry `x/` of a directory is listed in reverse order as well.
 //!
@@ -40,6 +42,8 @@ pub struct PageQuery {
     pub reverse: bool,
     /// What has expired at this moment is left out; with 0 nothing is.
     pub now_seconds: u64,
+    /// Reserved names, too.
+    pub reserved: bool,
 }
 
 /// A line of a page.
@@ -50,6 +54,9 @@ pub enum Item<R> {
     /// A row.
     Row(String, R),
 }
+
+/// No name that is not reserved sorts before it.
+const FIRST_OF_USERS: &str = "\u{1}";
 
 /// A few steps are cheaper than a leap.
 const STEPS_BEFORE_LEAP: usize = 4;
@@ -92,9 +99,13 @@ impl Plan {
             (Some(before), Some(end)) => Some(before.min(end)),
             (before, end) => before.or(end),
         };
-        let lower_included = after.is_empty() || *after < prefix;
+        let mut lower_included = after.is_empty() || *after < prefix;
+        let mut lower = if lower_included { prefix.clone() } else { after.clone() };
+        if !query.reserved && lower.as_str() < FIRST_OF_USERS {
+            (lower, lower_included) = (FIRST_OF_USERS.to_owned(), true);
+        }
         Plan {
-            lower: if lower_included { prefix.clone() } else { after.clone() }.into_bytes(),
+            lower: lower.into_bytes(),
             lower_included,
             upper,
             suppressed: after.clone().into_bytes(),

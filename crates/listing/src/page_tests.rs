@@ -49,6 +49,7 @@ fn model(names: &Names, query: &PageQuery) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for name in names.keys().map(|name| std::str::from_utf8(name).expect("UTF-8")) {
         let within = name.starts_with(&prefix)
+            && (query.reserved || !name.starts_with('\0'))
             && (after.is_empty() || name > after.as_str())
             && (before.is_empty() || name < before.as_str());
         if !within || query.path.is_some() && name == prefix {
@@ -78,7 +79,7 @@ fn model(names: &Names, query: &PageQuery) -> Vec<String> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    "[ab/\\-0ü]{1,6}"
+    "\0?[ab/\\-0ü]{1,6}"
 }
 
 fn maybe(name: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
@@ -87,10 +88,10 @@ fn maybe(name: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
 
 fn query() -> impl Strategy<Value = PageQuery> {
     let markers = (maybe(name()), maybe(name()));
-    let folds = (maybe("[ab/]{1,2}".boxed()), maybe("(/|-|//|a/|ü)".boxed()));
+    let folds = (maybe("\0?[ab/]{1,2}".boxed()), maybe("(/|-|//|a/|ü)".boxed()));
     let path = prop_oneof![3 => Just(None), 1 => "[ab/]{0,3}".prop_map(Some)];
-    (0u32..8, markers, folds, path, any::<bool>()).prop_map(
-        |(limit, (marker, end_marker), (prefix, delimiter), path, reverse)| PageQuery {
+    (0u32..8, markers, folds, path, any::<(bool, bool)>()).prop_map(
+        |(limit, (marker, end_marker), (prefix, delimiter), path, (reverse, reserved))| PageQuery {
             limit,
             marker,
             end_marker,
@@ -99,6 +100,7 @@ fn query() -> impl Strategy<Value = PageQuery> {
             path,
             reverse,
             now_seconds: 0,
+            reserved,
         },
     )
 }
@@ -182,6 +184,7 @@ fn pages_are_what_swift_lists() {
                 path: case.path,
                 reverse: case.reverse,
                 now_seconds: 0,
+                reserved: false,
             };
             assert_eq!(listed(&names, &query).0, case.items, "{query:?} of {all:?}");
             assert_eq!(model(&names, &query), case.items, "the model: {query:?} of {all:?}");

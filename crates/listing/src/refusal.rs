@@ -98,6 +98,7 @@ impl From<PathError> for Refusal {
         use types::NameError::{NotUtf8, Nul};
         match error {
             PathError::Name(NotUtf8 | Nul) => Refusal::Path("Invalid UTF8 or contains NULL"),
+            error @ PathError::Namespace { .. } => Refusal::Invalid(error.to_string()),
             other => Refusal::Invalid(format!("Invalid path: {other}")),
         }
     }

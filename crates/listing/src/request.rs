@@ -93,7 +93,9 @@ fn title_case(name: &str) -> String {
 
 /// What a listing request asks for, and in which form.
 pub fn listing(request: &Parts, limit_max: u32) -> Result<(PageQuery, Format), Refusal> {
-    let mut query = PageQuery { limit: limit_max, ..PageQuery::default() };
+    let reserved = flag(&request.headers, headers::X_BACKEND_ALLOW_RESERVED_NAMES);
+    let reserved = reserved.unwrap_or(false);
+    let mut query = PageQuery { limit: limit_max, reserved, ..PageQuery::default() };
     let mut format = String::new();
     for (name, value) in parse_query(request.uri.query())? {
         match name.as_str() {

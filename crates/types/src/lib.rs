@@ -14,7 +14,9 @@ mod timestamp;
 pub use hash::{HashPaths, HexError, ObjectHash, PartPower, Partition, hex_decode, hex_encode};
 pub use hash_range::{HashRange, HashRangeError};
 pub use limits::Limits;
-pub use names::{AccountName, ContainerName, NameError, ObjectName};
+pub use names::{
+    AccountName, ContainerName, NameError, ObjectName, RESERVED, reserved_name, reserved_parts,
+};
 pub use policy::{Policies, Policy, PolicyError};
 pub use quorum::quorum_size;
 pub use timestamp::{

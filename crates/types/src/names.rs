@@ -1,7 +1,10 @@
 //! Names of accounts, containers and objects, valid by construction.
 //!
-//! A name is UTF-8 without NUL; account and container names hold no `/`. How long a name may be is a
-//! cluster's setting and judged by the proxy (see [`crate::Limits`]); whether it is a name at all is judged here.
+//! A name is UTF-8; account and container names hold no `/`. How long a name may be is a cluster's setting and
+//! judged by the proxy (see [`crate::Limits`]); whether it is a name at all is judged here.
+//!
+//! A name that begins with NUL is *reserved* (Swift: `RESERVED_BYTE`): the cluster keeps things under it that belong to
+//! users and that no user reaches by a path. Only such a name may hold NUL; its parts stand behind one each.
 
 use std::fmt;
 
@@ -14,7 +17,7 @@ pub enum NameError {
     /// Not UTF-8.
     #[error("the name is not valid UTF-8")]
     NotUtf8,
-    /// Holds a NUL byte.
+    /// Holds a NUL byte, and does not begin with one.
     #[error("the name contains a NUL byte")]
     Nul,
     /// Holds a slash where none may be.
@@ -22,12 +25,33 @@ pub enum NameError {
     Slash,
 }
 
+/// What a reserved name begins with, and what stands before each of its parts.
+pub const RESERVED: char = '\0';
+
+/// The reserved name of some parts; `None` when one of them holds NUL itself (Swift: `get_reserved_name`).
+pub fn reserved_name(parts: &[&str]) -> Option<String> {
+    let mut name = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
+    for part in parts {
+        if part.contains(RESERVED) {
+            return None;
+        }
+        name.push(RESERVED);
+        name.push_str(part);
+    }
+    Some(name)
+}
+
+/// The parts of a reserved name; none of any other (Swift: `split_reserved_name`).
+pub fn reserved_parts(name: &str) -> Vec<&str> {
+    name.strip_prefix(RESERVED).map(|parts| parts.split(RESERVED).collect()).unwrap_or_default()
+}
+
 fn checked(bytes: &[u8], slash_allowed: bool) -> Result<&str, NameError> {
     if bytes.is_empty() {
         return Err(NameError::Empty);
     }
     let name = std::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?;
-    if name.contains('\0') {
+    if name.contains(RESERVED) && !name.starts_with(RESERVED) {
         return Err(NameError::Nul);
     }
     if !slash_allowed && name.contains('/') {
@@ -51,6 +75,11 @@ macro_rules! name {
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// Whether users cannot name it.
+            pub fn is_reserved(&self) -> bool {
+                self.0.starts_with(RESERVED)
             }
         }
 
@@ -91,5 +120,17 @@ mod tests {
         assert_eq!(ObjectName::parse(b"a\xff"), Err(NameError::NotUtf8));
         assert_eq!(ContainerName::parse("a/b"), Err(NameError::Slash));
         assert_eq!(AccountName::parse("a/b"), Err(NameError::Slash));
+    }
+
+    #[test]
+    fn reserved_names_begin_with_nul() {
+        let name = reserved_name(&["versions", "c"]).expect("parts");
+        assert_eq!(name, "\0versions\0c");
+        assert!(ContainerName::parse(&name).is_ok_and(|name| name.is_reserved()));
+        assert!(ObjectName::parse("o").is_ok_and(|name| !name.is_reserved()));
+        assert_eq!(reserved_parts(&name), ["versions", "c"]);
+        assert_eq!(reserved_parts("\0o\0"), ["o", ""]);
+        assert!(reserved_parts("versions").is_empty());
+        assert_eq!(reserved_name(&["a\0b"]), None);
     }
 }

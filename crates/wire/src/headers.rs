@@ -34,6 +34,9 @@ pub const X_BACKEND_IGNORE_RANGE_IF_METADATA_PRESENT: &str =
 /// The content type that counts, in the answer to a POST.
 pub const X_BACKEND_CONTENT_TYPE: &str = "x-backend-content-type";
 
+/// Lets a path name what is reserved, and a listing show it.
+pub const X_BACKEND_ALLOW_RESERVED_NAMES: &str = "x-backend-allow-reserved-names";
+
 /// Size of an object, in a row update.
 pub const X_SIZE: &str = "x-size";
 /// ETag of an object, in a row update.

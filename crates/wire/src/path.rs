@@ -37,6 +37,14 @@ pub enum PathError {
     /// A name in it is no name.
     #[error("in the path, {0}")]
     Name(#[from] NameError),
+    /// A reserved object belongs into a reserved container, and nothing else does.
+    #[error("Invalid {object}-namespace object in {container}-namespace container")]
+    Namespace {
+        /// Whose namespace the object's name is of.
+        object: &'static str,
+        /// Whose the container's is of.
+        container: &'static str,
+    },
 }
 
 impl BackendPath {
@@ -66,13 +74,31 @@ impl BackendPath {
         let partition = next()
             .and_then(|partition| std::str::from_utf8(&partition).ok()?.parse().ok())
             .ok_or(PathError::Shape)?;
-        Ok(BackendPath {
+        let path = BackendPath {
             device,
             partition,
             account: next().map(AccountName::parse).transpose()?,
             container: next().map(ContainerName::parse).transpose()?,
             object: next().map(ObjectName::parse).transpose()?,
-        })
+        };
+        path.check_namespaces()?;
+        Ok(path)
+    }
+
+    /// Accounts of the cluster itself name their objects as they need (Swift: common/request_helpers.py,
+    /// `validate_internal_obj`).
+    fn check_namespaces(&self) -> Result<(), PathError> {
+        let (Some(account), Some(container), Some(object)) =
+            (&self.account, &self.container, &self.object)
+        else {
+            return Ok(());
+        };
+        let space = |reserved| if reserved { "reserved" } else { "user" };
+        if account.as_str().starts_with('.') || container.is_reserved() == object.is_reserved() {
+            return Ok(());
+        }
+        let (object, container) = (space(object.is_reserved()), space(container.is_reserved()));
+        Err(PathError::Namespace { object, container })
     }
 }
 
@@ -86,8 +112,23 @@ mod tests {
         for bad in ["", "/", "/sda", "/sda/x", "//1/a", "sda/1/a", "/sda/-1/a"] {
             assert_eq!(BackendPath::decode(bad), Err(PathError::Shape), "{bad}");
         }
-        assert_eq!(BackendPath::decode("/sda/1/a/c/%00"), Err(PathError::Name(NameError::Nul)));
+        assert_eq!(BackendPath::decode("/sda/1/a/c/o%00"), Err(PathError::Name(NameError::Nul)));
         assert_eq!(BackendPath::decode("/sda/1/a//o"), Err(PathError::Name(NameError::Empty)));
+    }
+
+    #[test]
+    fn reserved_objects_are_in_reserved_containers() {
+        assert!(BackendPath::decode("/sda/1/a/%00c/%00o").is_ok());
+        assert!(BackendPath::decode("/sda/1/.expiring/c/%00o").is_ok());
+        let sentence = |path| BackendPath::decode(path).expect_err("refused").to_string();
+        assert_eq!(
+            sentence("/sda/1/a/c/%00o"),
+            "Invalid reserved-namespace object in user-namespace container"
+        );
+        assert_eq!(
+            sentence("/sda/1/a/%00c/o"),
+            "Invalid user-namespace object in reserved-namespace container"
+        );
     }
 
     proptest! {

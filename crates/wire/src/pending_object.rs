@@ -167,7 +167,7 @@ mod tests {
         let error = |field| PendingObjectError { token: 7, field };
         assert_eq!(field(|u| u.account = "a/b".into()), error("account"));
         assert_eq!(field(|u| u.container.clear()), error("container"));
-        assert_eq!(field(|u| u.object = "\0".into()), error("object"));
+        assert_eq!(field(|u| u.object = "o\0".into()), error("object"));
         assert_eq!(field(|u| u.timestamp = "-1".into()), error("timestamp"));
         assert_eq!(field(|u| u.meta_timestamp = Some(String::new())), error("meta_timestamp"));
     }

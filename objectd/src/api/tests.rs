@@ -102,6 +102,19 @@ impl Answer {
 }
 
 #[tokio::test]
+async fn reserved_objects_are_in_reserved_containers() {
+    let fixture = fixture().await;
+    let headers =
+        [("x-timestamp", "1700000000.00000"), ("content-length", "0"), ("content-type", "t")];
+    let put = |path: &'static str| fixture.at(path, "PUT", &headers, "");
+    assert_eq!(put("/d1/7/a/%00versions%00c/%00o%001").await.status, 201);
+    for mixed in ["/d1/7/a/c/%00o", "/d1/7/a/%00c/o", "/d1/7/a/c/o%00"] {
+        assert_eq!(put(mixed).await.status, 400, "{mixed}");
+        assert_eq!(fixture.at(mixed, "GET", &[], "").await.status, 400, "{mixed}");
+    }
+}
+
+#[tokio::test]
 async fn an_object_lives_by_swifts_timestamp_rules() {
     let server = fixture().await;
     let put = server.put("1700000000.00000", "hello").await;

@@ -1,22 +1,38 @@
 //! Keeps what storage nodes say to each other apart from what clients say. Swift: common/middleware/gatekeeper.py.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
 use std::sync::Arc;
 use wire::{Answer, Request, Service, headers};
 
 use super::{FrontMiddleware, Parts};
 use crate::config::StartError;
 
-struct Gatekeeper;
+/// `[proxy.gatekeeper]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether a client may name what is reserved, with `X-Allow-Reserved-Names: true`. For tests and operators
+    /// of a closed cluster only.
+    pub allow_reserved_names_header: bool,
+}
 
-/// It has no settings.
-pub(super) fn make(_: &Parts) -> Result<Arc<dyn FrontMiddleware>, StartError> {
-    Ok(Arc::new(Gatekeeper))
+struct Gatekeeper {
+    allow_reserved_names_header: bool,
+}
+
+pub(super) fn make(parts: &Parts) -> Result<Arc<dyn FrontMiddleware>, StartError> {
+    let allow_reserved_names_header = parts.config.gatekeeper.allow_reserved_names_header;
+    Ok(Arc::new(Gatekeeper { allow_reserved_names_header }))
 }
 
 impl FrontMiddleware for Gatekeeper {
     fn handle(self: Arc<Self>, mut request: Request, next: Service) -> Answer {
+        let asked = request.headers_mut().remove("x-allow-reserved-names");
         admit(request.headers_mut());
+        if let (Some(asked), true) = (asked, self.allow_reserved_names_header) {
+            request.headers_mut().insert(headers::X_BACKEND_ALLOW_RESERVED_NAMES, asked);
+        }
         Box::pin(async move {
             let mut response = next.answer(request).await;
             release(response.headers_mut());
@@ -131,6 +147,25 @@ mod tests {
             ("x-object-meta-a", "1"),
         ];
         assert_eq!(admitted(&pairs), [("x-object-meta-a".to_owned(), "1".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn reserved_names_are_an_operators_choice() {
+        for allowed in [false, true] {
+            let inner = wire::service_fn((), |(), request: Request| async move {
+                let mut response = wire::Response::new(wire::Body::empty());
+                let told = request.headers().contains_key(headers::X_BACKEND_ALLOW_RESERVED_NAMES);
+                response.headers_mut().insert("x-told", HeaderValue::from(u16::from(told)));
+                response
+            });
+            let mut request = Request::new(wire::Body::empty());
+            let yes = HeaderValue::from_static("true");
+            request.headers_mut().insert("x-allow-reserved-names", yes.clone());
+            request.headers_mut().insert(headers::X_BACKEND_ALLOW_RESERVED_NAMES, yes);
+            let keeper = Gatekeeper { allow_reserved_names_header: allowed };
+            let response = Arc::new(keeper).handle(request, inner).await;
+            assert_eq!(response.headers()["x-told"], if allowed { "1" } else { "0" });
+        }
     }
 
     #[test]

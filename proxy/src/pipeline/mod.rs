@@ -21,7 +21,7 @@ pub(crate) mod crossdomain;
 pub(crate) mod dlo;
 pub(crate) mod domain_remap;
 pub(crate) mod formpost;
-mod gatekeeper;
+pub(crate) mod gatekeeper;
 pub(crate) mod healthcheck;
 pub(crate) mod list_endpoints;
 mod segments;

@@ -38,6 +38,13 @@ impl Entity {
         }
     }
 
+    /// Whether one of its names is reserved for the cluster.
+    pub fn is_reserved(&self) -> bool {
+        self.account.is_reserved()
+            || self.container.as_ref().is_some_and(|name| name.is_reserved())
+            || self.object.as_ref().is_some_and(|name| name.is_reserved())
+    }
+
     /// The account it belongs to.
     pub fn to_account(&self) -> Entity {
         Entity { account: self.account.clone(), container: None, object: None }

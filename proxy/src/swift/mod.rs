@@ -77,7 +77,9 @@ impl Front {
         let trans_id = HeaderValue::from_str(&TransId::of(&request).0)
             .unwrap_or_else(|_| HeaderValue::from_static("-"));
         let (parts, body) = request.into_parts();
-        let entity = match path::route(parts.uri.path(), &self.config.valid_api_versions)? {
+        let reserved = parts.headers.get(wire::headers::X_BACKEND_ALLOW_RESERVED_NAMES);
+        let (path, versions) = (parts.uri.path(), &self.config.valid_api_versions);
+        let entity = match path::route(path, versions, constraints::is_true(reserved))? {
             Route::Info => {
                 return info::info(&self.config, &self.info, &parts, self.clock.now());
             }
@@ -105,6 +107,11 @@ impl Front {
 
 impl Face {
     async fn answer(&self, mut call: Call) -> Result<Response, Refusal> {
+        // Names also come from headers and bodies, so the path of the client's own request is not all there is.
+        let reserved = call.headers.get(wire::headers::X_BACKEND_ALLOW_RESERVED_NAMES);
+        if call.entity.is_reserved() && !constraints::is_true(reserved) {
+            return Err(path::not_text());
+        }
         unsupported::check(&mut call, &self.features)?;
         match call.entity.level() {
             Level::Account => self.account(call).await,

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
-use types::{AccountName, ContainerName, NameError, ObjectName};
+use types::{AccountName, ContainerName, NameError, ObjectName, RESERVED};
 
 use super::error::Refusal;
 use crate::store::Entity;
@@ -16,18 +16,21 @@ pub(crate) enum Route {
     Entity(Entity),
 }
 
-/// Parses the percent-encoded path of a request. An encoded slash is a slash.
-pub(crate) fn route(path: &str, versions: &[String]) -> Result<Route, Refusal> {
+/// What no client can name.
+pub(crate) fn not_text() -> Refusal {
+    let sentence = "Invalid UTF8 or contains NULL";
+    Refusal::Sentence(StatusCode::PRECONDITION_FAILED, sentence.into())
+}
+
+/// Parses the percent-encoded path of a request. An encoded slash is a slash. What is reserved has no path, unless
+/// it is `allowed`.
+pub(crate) fn route(path: &str, versions: &[String], allowed: bool) -> Result<Route, Refusal> {
     if path == "/info" {
         return Ok(Route::Info);
     }
     let decoded = percent_decode_str(path).decode_utf8();
-    let not_text = || {
-        let sentence = "Invalid UTF8 or contains NULL";
-        Refusal::Sentence(StatusCode::PRECONDITION_FAILED, sentence.into())
-    };
     let path = decoded.map_err(|_| not_text())?;
-    if path.contains('\0') {
+    if path.contains(RESERVED) && !allowed {
         return Err(not_text());
     }
     entity(path.strip_prefix('/').ok_or_else(Refusal::not_found)?, versions)
@@ -50,8 +53,11 @@ fn entity(path: &str, versions: &[String]) -> Result<Route, Refusal> {
     if !versions.iter().any(|valid| valid == version) {
         return Err(Refusal::Status(StatusCode::BAD_REQUEST));
     }
-    // The text was checked above, so a name can only be empty.
-    let bad = |_: NameError| Refusal::not_found();
+    let bad = |error: NameError| match error {
+        NameError::Nul => Refusal::bad_request("Invalid reserved-namespace name"),
+        // The text was checked above, so a name can only be empty.
+        _ => Refusal::not_found(),
+    };
     Ok(Route::Entity(Entity {
         account: AccountName::parse(account).map_err(bad)?,
         container: optional(container).map(ContainerName::parse).transpose().map_err(bad)?,
@@ -70,7 +76,8 @@ mod tests {
 
     fn routed(path: &str) -> Result<Route, u16> {
         let versions = ["v1".to_owned(), "v1.0".to_owned()];
-        route(path, &versions).map_err(|refusal| wire::Response::from(refusal).status().as_u16())
+        route(path, &versions, false)
+            .map_err(|refusal| wire::Response::from(refusal).status().as_u16())
     }
 
     fn names(path: &str) -> Result<(String, String, String), u16> {
@@ -115,6 +122,17 @@ mod tests {
         for (path, status) in cases {
             assert_eq!(routed(path), Err(status), "{path}");
         }
+    }
+
+    #[test]
+    fn reserved_names_have_paths_for_those_who_may() {
+        let versions = ["v1".to_owned()];
+        let allowed = |path| route(path, &versions, true).map_err(|_| ());
+        let Ok(Route::Entity(entity)) = allowed("/v1/a/%00versions%00c/%00o") else {
+            panic!("no entity")
+        };
+        assert!(entity.container.is_some_and(|name| name.is_reserved()));
+        assert_eq!(allowed("/v1/a/c/o%00"), Err(()));
     }
 
     proptest! {
