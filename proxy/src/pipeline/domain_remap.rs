@@ -1,5 +1,5 @@
 //! Accounts and containers as names of hosts: `container.AUTH-account.example.com/object`.
-//! Swift: common/middleware/domain_remap.py. Not in the pipeline unless it is put there.
+//! Swift: common/middleware/domain_remap.py. Without a domain it does nothing.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
@@ -17,7 +17,7 @@ use crate::swift::error::Refusal;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The domains below which hosts are accounts and containers.
+    /// The domains below which hosts are accounts and containers; usually none.
     pub storage_domain: Vec<String>,
     /// What paths begin with.
     pub path_root: String,
@@ -32,7 +32,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            storage_domain: vec!["example.com".to_owned()],
+            storage_domain: Vec::new(),
             path_root: "v1".to_owned(),
             reseller_prefixes: vec!["AUTH".to_owned()],
             default_reseller_prefix: None,
@@ -95,6 +95,9 @@ impl FrontMiddleware for DomainRemap {
     }
 
     fn info(&self) -> Option<(&'static str, Value)> {
+        if self.domains.is_empty() {
+            return None;
+        }
         let prefix = &self.config.default_reseller_prefix;
         Some(("domain_remap", json!({ "default_reseller_prefix": prefix })))
     }
@@ -197,8 +200,8 @@ mod tests {
     use proptest::prelude::*;
     use wire::Body;
 
-    fn remap(config: Config) -> Arc<DomainRemap> {
-        Arc::new(DomainRemap::new(config))
+    fn config() -> Config {
+        Config { storage_domain: vec!["example.com".to_owned()], ..Config::default() }
     }
 
     /// The path that arrives further in, or the refusal.
@@ -210,7 +213,8 @@ mod tests {
             response
         });
         let request = http::Request::builder().uri(path).header("host", host).body(Body::empty());
-        let response = remap(config).handle(request.expect("a request"), inner).await;
+        let response =
+            Arc::new(DomainRemap::new(config)).handle(request.expect("a request"), inner).await;
         match response.status() {
             StatusCode::OK => Ok(response.headers()["x-path"].to_str().expect("text").to_owned()),
             status => Err(status),
@@ -230,28 +234,30 @@ mod tests {
             ("x.c.auth-a.example.com", "/o", Err(StatusCode::BAD_REQUEST)),
         ];
         for (host, path, expected) in cases {
-            let found = arrives(Config::default(), host, path).await;
+            let found = arrives(config(), host, path).await;
             assert_eq!(found, expected.map(str::to_owned), "{host}{path}");
         }
     }
 
     #[tokio::test]
     async fn settings() {
-        let prefixed = Config { default_reseller_prefix: Some("AUTH".into()), ..Config::default() };
+        let prefixed = Config { default_reseller_prefix: Some("AUTH".into()), ..config() };
         let path = arrives(prefixed, "a.example.com", "/c").await;
         assert_eq!(path.as_deref(), Ok("/v1/AUTH_a/c"));
-        let mangling = || Config { mangle_client_paths: true, ..Config::default() };
+        let mangling = || Config { mangle_client_paths: true, ..config() };
         for (path, meant) in
             [("/v1/c", "/v1/AUTH_a/c"), ("/v1", "/v1/AUTH_a/"), ("/v12", "/v1/AUTH_a/v12")]
         {
             let found = arrives(mangling(), "auth-a.example.com", path).await;
             assert_eq!(found.as_deref(), Ok(meant), "{path}");
         }
-        let any = Config { reseller_prefixes: Vec::new(), ..Config::default() };
+        let any = Config { reseller_prefixes: Vec::new(), ..config() };
         let path = arrives(any, "a-b.example.com", "/c").await;
         assert_eq!(path.as_deref(), Ok("/v1/a-b/c"));
-        let none = Config { storage_domain: Vec::new(), ..Config::default() };
-        assert_eq!(arrives(none, "auth-a.example.com", "/c").await.as_deref(), Ok("/c"));
+        assert_eq!(
+            arrives(Config::default(), "auth-a.example.com", "/c").await.as_deref(),
+            Ok("/c")
+        );
     }
 
     #[test]
@@ -270,7 +276,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(host in "\\PC{0,30}|[a-z_.:-]{0,20}\\.example\\.com(:80)?", path in "/[\\PC]{0,20}") {
-            let remap = DomainRemap::new(Config::default());
+            let remap = DomainRemap::new(config());
             let _ = remap.meaning(&host);
             let _ = remap.paths("/v1/a", &path);
         }

@@ -104,7 +104,7 @@ impl ListEndpoints {
             }
             None => None,
         };
-        let endpoints = self.store.endpoints(&entity);
+        let endpoints = self.store.endpoints(&entity, policy.unwrap_or_default())?;
         let document: Value = match form {
             Form::List => json!(endpoints),
             Form::WithHeaders => {

@@ -174,8 +174,8 @@ const ORDER: &[Known] = &[
     Known { name: "dlo", required: false, make: Make::Inner(dlo::make) },
 ];
 
-/// Those that need a word of the operator, because they let strangers know or do more, or depend on names of hosts.
-const BY_CHOICE: [&str; 3] = ["domain_remap", "crossdomain", "list_endpoints"];
+/// Those that need a word of the operator, because they tell strangers more than everybody wants.
+const BY_CHOICE: [&str; 2] = ["crossdomain", "list_endpoints"];
 
 /// The default of the setting `pipeline`.
 pub(crate) fn usual() -> Vec<String> {

@@ -1,17 +1,27 @@
 //! Where things are kept, for those who want to ask there themselves.
 
-use super::Store;
-use super::entity::Entity;
+use std::sync::Arc;
+use types::PolicyIndex;
+
+use super::entity::{Entity, Level};
+use super::peers::Peer;
+use super::{Store, Unavailable};
 
 impl Store {
-    /// The URLs of an entity on the devices that hold it, as the ring lists them.
-    pub(crate) fn endpoints(&self, entity: &Entity) -> Vec<String> {
-        let place = self.place(entity);
-        let primaries = place.side.primaries(place.partition);
+    /// The URLs of an entity on the devices that hold it, as the ring lists them; of an object, in its policy's ring.
+    pub(crate) fn endpoints(
+        &self,
+        entity: &Entity,
+        policy: PolicyIndex,
+    ) -> Result<Vec<String>, Unavailable> {
+        let place = match entity.level() {
+            Level::Object => self.place_of_object(entity, policy)?,
+            Level::Account | Level::Container => self.place(entity),
+        };
         let (partition, path) = (place.partition, &place.path);
-        let url = |peer: &std::sync::Arc<super::peers::Peer>| {
+        let url = |peer: &Arc<Peer>| {
             format!("http://{}/{}/{partition}{path}", peer.endpoint, peer.device)
         };
-        primaries.iter().map(url).collect()
+        Ok(place.side.primaries(partition).iter().map(url).collect())
     }
 }

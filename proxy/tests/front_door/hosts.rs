@@ -5,8 +5,9 @@ use crate::cluster::{Cluster, config};
 /// With all middlewares, also those that are not there unless they are asked for.
 async fn everything() -> Cluster {
     let mut config = config();
-    let more = ["domain_remap", "crossdomain", "list_endpoints"].map(str::to_owned);
-    let after = config.pipeline.iter().position(|name| name == "healthcheck").expect("there");
+    config.domain_remap.storage_domain = vec!["example.com".to_owned()];
+    let more = ["crossdomain", "list_endpoints"].map(str::to_owned);
+    let after = config.pipeline.iter().position(|name| name == "domain_remap").expect("there");
     config.pipeline.splice(after + 1..after + 1, more);
     let cluster = Cluster::with(3, config).await;
     let index = [("x-container-meta-web-index", "i"), ("x-container-read", ".r:*,.rlistings")];
