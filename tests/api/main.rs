@@ -9,6 +9,7 @@ mod names;
 mod process;
 mod reads;
 mod refusals;
+mod site;
 mod uploads;
 mod verbs;
 
