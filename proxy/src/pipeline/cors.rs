@@ -99,7 +99,9 @@ impl Cors {
         }
         let headers = response.headers_mut();
         allow_origin(&shared, origin, headers);
-        headers.extend(shared.max_age.map(|age| (header::ACCESS_CONTROL_MAX_AGE, age)));
+        if let Some(age) = shared.max_age {
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, age);
+        }
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         if let Some(names) = names {
             let names = items(&names, b',').collect::<Vec<_>>().join(&b", "[..]);

@@ -67,7 +67,9 @@ enum Meaning {
 
 impl FrontMiddleware for DomainRemap {
     fn handle(self: Arc<Self>, mut request: Request, next: Service) -> Answer {
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        // Names of containers may have letters that names of hosts have not.
+        let host = request.headers().get(header::HOST);
+        let host = host.and_then(|host| std::str::from_utf8(host.as_bytes()).ok());
         let root = match host.map_or(Meaning::Nothing, |host| self.meaning(host)) {
             Meaning::Nothing => return next.answer(request),
             Meaning::Bad => {
@@ -228,6 +230,7 @@ mod tests {
             ("auth_a.EXAMPLE.com:8080", "/", Ok("/v1/AUTH_a/")),
             ("c.auth-a-b.example.com", "/o?x=y", Ok("/v1/AUTH_a-b/c/o?x=y")),
             ("c.auth-a.example.com", "/v1/o%20p", Ok("/v1/AUTH_a/c/v1/o%20p")),
+            ("ü.auth-a.example.com", "/o", Ok("/v1/AUTH_a/%C3%BC/o")),
             ("other-a.example.com", "/v1/x", Ok("/v1/x")),
             ("example.com", "/v1/x", Ok("/v1/x")),
             ("auth-a.example.org", "/v1/x", Ok("/v1/x")),

@@ -7,7 +7,7 @@ use wire::Response;
 
 use super::error::Refusal;
 use super::{Face, constraints, listing, relay};
-use crate::auth::clean;
+use crate::auth::{Granted, clean};
 use crate::call::Call;
 
 const ALLOW: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
@@ -20,11 +20,11 @@ impl Face {
             "OPTIONS" => Self::options(&call, ALLOW),
             "GET" | "HEAD" => self.list_container(&call).await,
             "PUT" => {
-                self.authorize(&call, None).await?;
+                self.authorize_writing(&mut call).await?;
                 self.put_container(&mut call).await
             }
             "POST" => {
-                self.authorize(&call, None).await?;
+                self.authorize_writing(&mut call).await?;
                 self.post_container(&mut call).await
             }
             "DELETE" => {
@@ -33,6 +33,14 @@ impl Face {
             }
             _ => Err(Refusal::MethodNotAllowed(ALLOW)),
         }
+    }
+
+    /// Whoever is let in by the account's ACL may write metadata, but neither ACLs nor keys.
+    async fn authorize_writing(&self, call: &mut Call) -> Result<(), Refusal> {
+        if self.authorize(call, None).await? != Granted::Owner {
+            relay::without_owners_settings(&mut call.headers);
+        }
+        Ok(())
     }
 
     /// Who may list is known only when the container's ACL is; until then nothing of it is shown.

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::store::Answer;
 use wire::headers;
 
-/// What only the owner of an account sees. Swift: proxy/server.py, `swift_owner_headers`.
+/// What only the owner of an account sees and sets. Swift: proxy/server.py, `swift_owner_headers`.
 const OWNER_HEADERS: [&str; 9] = [
     "x-container-read",
     "x-container-write",
@@ -23,6 +23,15 @@ const OWNER_HEADERS: [&str; 9] = [
     "x-container-meta-temp-url-key-2",
     "x-account-access-control",
 ];
+
+/// Takes out of a guest's request what only an owner sets; what is left is done, as in Swift.
+pub(crate) fn without_owners_settings(headers: &mut HeaderMap) {
+    for name in OWNER_HEADERS {
+        headers.remove(name);
+        // `x-container-read` is set to nothing by `x-remove-container-read`.
+        headers.remove(format!("x-remove-{}", name.trim_start_matches("x-")));
+    }
+}
 
 /// Said anew for each connection, or of no use to a client. Swift: proxy/controllers/base.py, `update_headers`.
 const NOT_RELAYED: [&str; 9] = [
@@ -165,6 +174,19 @@ mod tests {
             "text/plain; charset=x"
         );
         assert_eq!(clean("text/plain; charset=x"), None);
+    }
+
+    #[test]
+    fn guests_do_not_set_acls() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-container-read", "x-remove-container-write", "x-container-meta-color"] {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        without_owners_settings(&mut headers);
+        assert_eq!(
+            headers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
+            ["x-container-meta-color"]
+        );
     }
 
     #[test]

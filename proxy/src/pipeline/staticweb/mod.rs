@@ -17,7 +17,7 @@ use std::sync::Arc;
 use wire::{Body, Response, encode_segment};
 
 use super::{Answer, Handler, Middleware, Parts};
-use crate::auth::Granted;
+use crate::auth::Judge;
 use crate::call::{Authority, Call};
 use crate::config::StartError;
 use crate::store::{ContainerInfo, Entity, Store};
@@ -36,6 +36,7 @@ pub struct Config {
 
 struct StaticWeb {
     store: Arc<Store>,
+    judge: Judge,
     base: Base,
 }
 
@@ -58,7 +59,7 @@ pub(super) fn make(parts: &Parts) -> Result<Arc<dyn Middleware>, StartError> {
             Base { scheme: url.scheme_str().map(ToOwned::to_owned), host }
         }
     };
-    Ok(Arc::new(StaticWeb { store: Arc::clone(&parts.store), base }))
+    Ok(Arc::new(StaticWeb { store: Arc::clone(&parts.store), judge: parts.judge(), base }))
 }
 
 impl Middleware for StaticWeb {
@@ -105,7 +106,7 @@ impl Visit<'_> {
     /// The root of the site.
     async fn container(self, container: Option<&ContainerInfo>) -> Response {
         let acl = container.and_then(|container| container.read_acl.as_deref());
-        if let Err(refusal) = self.authorize(acl).await {
+        if let Err(refusal) = self.web.judge.authorize(&self.call, acl).await {
             return self.with_error_page(refusal.into()).await;
         }
         if !self.site.is_site() {
@@ -125,18 +126,6 @@ impl Visit<'_> {
             StatusCode::NOT_FOUND => self.listing("").await,
             status if shows(status) => response,
             _ => self.with_error_page(response).await,
-        }
-    }
-
-    /// Whether the visitor may list the container, by its ACL or the account's.
-    async fn authorize(&self, acl: Option<&str>) -> Result<Granted, Refusal> {
-        match self.call.authorize(acl, None) {
-            Err(refusal) if self.call.context.caller.is_some() => {
-                let account = self.web.store.account_info(&self.call.entity).await?;
-                let account_acl = account.access_control().ok_or(refusal)?;
-                self.call.authorize(acl, Some(&account_acl))
-            }
-            decided => decided,
         }
     }
 

@@ -147,8 +147,12 @@ impl TempUrl {
             let headers = response.headers_mut();
             let stored = headers.remove(header::CONTENT_DISPOSITION);
             let value = disposition::value(inline, asked.filename.as_deref(), stored, &path);
-            headers.extend(value.map(|value| (header::CONTENT_DISPOSITION, value)));
-            headers.extend(expires(asked.expires).map(|date| (header::EXPIRES, date)));
+            if let Some(value) = value {
+                headers.insert(header::CONTENT_DISPOSITION, value);
+            }
+            if let Some(date) = expires(asked.expires) {
+                headers.insert(header::EXPIRES, date);
+            }
         }
         Ok(response)
     }
