@@ -11,6 +11,8 @@
 mod auth;
 mod call;
 mod config;
+#[doc(hidden)]
+pub mod parsers;
 mod pipeline;
 pub mod store;
 mod swift;

@@ -106,7 +106,7 @@ fn verified<M: Mac + KeyInit>(key: &[u8], message: &[u8], mac: &[u8]) -> bool {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     // The longest digest has 64 bytes.
-    if text.len() % 2 != 0 || text.len() > 128 {
+    if !text.len().is_multiple_of(2) || text.len() > 128 {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());

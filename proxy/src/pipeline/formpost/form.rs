@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn form(document: &'static str) -> SharedForm {
-        let pieces = document.as_bytes().chunks(5).map(|piece| Ok::<_, std::io::Error>(piece));
+        let pieces = document.as_bytes().chunks(5).map(Ok::<_, std::io::Error>);
         let body = Body::from_stream(stream::iter(pieces.collect::<Vec<_>>()));
         SharedForm::new(Form::new(body, "b", Duration::from_secs(5)))
     }

@@ -222,6 +222,24 @@ impl FormPost {
     }
 }
 
+/// See [`crate::parsers::form`].
+pub(crate) fn read_anything(data: &[u8]) {
+    let Some((piece, document)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(document);
+    let boundary = multipart::boundary(&text).unwrap_or_else(|| "b".to_owned());
+    let mut splitter = multipart::Splitter::new(&boundary);
+    let mut pieces = document.chunks(usize::from(*piece).max(1));
+    while let Ok(event) = splitter.next() {
+        match (event, pieces.next()) {
+            (multipart::Event::End, _) => break,
+            (multipart::Event::Hungry, Some(piece)) => splitter.feed(piece),
+            (multipart::Event::Hungry, None) => splitter.close(),
+            (_, Some(piece)) => splitter.feed(piece),
+            (_, None) => {}
+        }
+    }
+}
+
 fn set(put: &mut Call, name: HeaderName, value: Option<&str>) -> Result<(), PostError> {
     let value = match value {
         None => return Ok(()),

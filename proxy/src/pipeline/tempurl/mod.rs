@@ -21,7 +21,7 @@ use wire::Response;
 use super::{Answer, Handler, Middleware, Parts};
 use crate::auth::signature::{Digest, described};
 use crate::auth::{ScopedKey, keys_for};
-use crate::call::{Authority, Call};
+use crate::call::{Authority, Call, Query};
 use crate::config::StartError;
 use crate::store::{Entity, Store};
 use crate::swift::error::Refusal;
@@ -220,6 +220,19 @@ fn right_key<'k>(
         let message = asked.message(method, &path);
         keys.iter().find(|key| asked.signature.is_of(key.key.as_bytes(), message.as_bytes()))
     })
+}
+
+/// See [`crate::parsers::temporary_url`].
+pub(crate) fn read_anything(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = AddressRange::parse(&text);
+    let Ok(query) = wire::parse_query(Some(&text)) else { return };
+    if let Some(asked) = Asked::of(&Query(query), 0) {
+        let message = asked.message("GET", &text);
+        asked.signature.is_of(data, message.as_bytes());
+        let _ = disposition::value(asked.inline, asked.filename.as_deref(), None, &text);
+        let _ = (asked.query(), expires(asked.expires));
+    }
 }
 
 /// A cache may keep the response as long as the signature is valid.

@@ -1,0 +1,40 @@
+//! Parsers of what clients send, for fuzzing: whatever comes, they neither panic nor hang.
+
+/// A form, in pieces as long as its first byte says.
+pub fn form(data: &[u8]) {
+    crate::pipeline::formpost::read_anything(data);
+}
+
+/// The query of a temporary URL, and what stands in it.
+pub fn temporary_url(data: &[u8]) {
+    crate::pipeline::tempurl::read_anything(data);
+}
+
+/// The ACL of a container, and the referrer that it is asked about.
+pub fn container_acl(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (acl, referer) = text.split_once('\n').unwrap_or((&text, ""));
+    for for_writing in [false, true] {
+        if let Ok(cleaned) = crate::auth::clean(acl, for_writing) {
+            assert_eq!(crate::auth::clean(&cleaned, for_writing).as_ref(), Ok(&cleaned));
+        }
+    }
+    let acl = crate::auth::Acl::parse(acl);
+    let _ = (acl.allows_referer(Some(referer)), acl.allows_any_of(&[referer.to_owned()]));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn nothing_panics(data in prop::collection::vec(any::<u8>(), 0..200), text in "[a-z.:,*=&%0-9\r\n\"; -]{0,60}") {
+            for data in [&data[..], text.as_bytes(), &[b"\x03--b\r\n", text.as_bytes()].concat()] {
+                super::form(data);
+                super::temporary_url(data);
+                super::container_acl(data);
+            }
+        }
+    }
+}
