@@ -5,8 +5,8 @@ use std::time::Duration;
 use types::{Limits, Policies, PolicyIndex};
 
 use crate::pipeline::{
-    copy, cors, crossdomain, dlo, domain_remap, formpost, gatekeeper, healthcheck, list_endpoints,
-    slo, staticweb, tempurl,
+    bulk, copy, cors, crossdomain, dlo, domain_remap, formpost, gatekeeper, healthcheck,
+    list_endpoints, name_check, ratelimit, read_only, slo, staticweb, tempurl,
 };
 
 /// In which order the primaries of a partition are asked.
@@ -65,6 +65,14 @@ pub struct Config {
     pub gatekeeper: gatekeeper::Config,
     /// Of the middleware `healthcheck`.
     pub healthcheck: healthcheck::Config,
+    /// Of the middleware `bulk`.
+    pub bulk: bulk::Config,
+    /// Of the middleware `name_check`.
+    pub name_check: name_check::Config,
+    /// Of the middleware `ratelimit`.
+    pub ratelimit: ratelimit::Config,
+    /// Of the middleware `read_only`.
+    pub read_only: read_only::Config,
     /// Of the middleware `copy`.
     pub copy: copy::Config,
     /// Of the middleware `slo`.
@@ -135,6 +143,10 @@ impl Default for Config {
             tempurl: tempurl::Config::default(),
             policies: Policies::default(),
             copy: copy::Config::default(),
+            bulk: bulk::Config::default(),
+            name_check: name_check::Config::default(),
+            ratelimit: ratelimit::Config::default(),
+            read_only: read_only::Config::default(),
             limits: Limits::default(),
         }
     }

@@ -14,7 +14,10 @@
 //! What a middleware takes care of reaches the application in another form, so what arrives there untranslated is a
 //! feature that is not in the pipeline, and refused (`swift::unsupported`).
 
+mod account_quotas;
+pub(crate) mod bulk;
 mod catch_errors;
+mod container_quotas;
 pub(crate) mod copy;
 pub(crate) mod cors;
 pub(crate) mod crossdomain;
@@ -24,6 +27,9 @@ pub(crate) mod formpost;
 pub(crate) mod gatekeeper;
 pub(crate) mod healthcheck;
 pub(crate) mod list_endpoints;
+pub(crate) mod name_check;
+pub(crate) mod ratelimit;
+pub(crate) mod read_only;
 mod segments;
 pub(crate) mod slo;
 pub(crate) mod staticweb;
@@ -84,6 +90,11 @@ pub(crate) trait Middleware: Send + Sync + 'static {
 
     /// Its section of `/info`, under its name there.
     fn info(&self) -> Option<(&'static str, Value)> {
+        None
+    }
+
+    /// A second section, of one that has two.
+    fn further_info(&self) -> Option<(&'static str, Value)> {
         None
     }
 }
@@ -165,17 +176,23 @@ const ORDER: &[Known] = &[
     Known { name: "crossdomain", required: false, make: Make::Front(crossdomain::make) },
     Known { name: "list_endpoints", required: false, make: Make::Front(list_endpoints::make) },
     Known { name: "cors", required: false, make: Make::Inner(cors::make) },
+    Known { name: "name_check", required: false, make: Make::Inner(name_check::make) },
+    Known { name: "bulk", required: false, make: Make::Inner(bulk::make) },
     Known { name: "formpost", required: false, make: Make::Inner(formpost::make) },
     Known { name: "tempurl", required: false, make: Make::Inner(tempurl::make) },
+    Known { name: "ratelimit", required: false, make: Make::Inner(ratelimit::make) },
     Known { name: "tempauth", required: true, make: Make::Inner(tempauth::make) },
+    Known { name: "read_only", required: false, make: Make::Inner(read_only::make) },
     Known { name: "staticweb", required: false, make: Make::Inner(staticweb::make) },
     Known { name: "copy", required: false, make: Make::Inner(copy::make) },
+    Known { name: "container_quotas", required: false, make: Make::Inner(container_quotas::make) },
+    Known { name: "account_quotas", required: false, make: Make::Inner(account_quotas::make) },
     Known { name: "slo", required: false, make: Make::Inner(slo::make) },
     Known { name: "dlo", required: false, make: Make::Inner(dlo::make) },
 ];
 
-/// Those that need a word of the operator, because they tell strangers more than everybody wants.
-const BY_CHOICE: [&str; 2] = ["crossdomain", "list_endpoints"];
+/// Those that need a word of the operator, because they tell strangers more than everybody wants, or forbid things.
+const BY_CHOICE: [&str; 4] = ["crossdomain", "list_endpoints", "name_check", "read_only"];
 
 /// The default of the setting `pipeline`.
 pub(crate) fn usual() -> Vec<String> {
@@ -217,7 +234,12 @@ impl Pipeline {
     pub(crate) fn info(&self) -> Map<String, Value> {
         let front = self.front.iter().filter_map(|layer| layer.0.info());
         let inner = self.inner.iter().filter_map(|layer| layer.0.info());
-        front.chain(inner).map(|(name, section)| (name.to_owned(), section)).collect()
+        let further = self.inner.iter().filter_map(|layer| layer.0.further_info());
+        front
+            .chain(inner)
+            .chain(further)
+            .map(|(name, section)| (name.to_owned(), section))
+            .collect()
     }
 
     /// Around the application.

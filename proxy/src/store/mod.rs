@@ -23,6 +23,7 @@ mod put;
 mod read;
 mod resume;
 
+pub(crate) use body::{BodyError, ClientBody};
 pub use call::Answer;
 pub use entity::{Entity, Level};
 pub use info::{AccountInfo, AccountStatus, ContainerInfo};

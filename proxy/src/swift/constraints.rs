@@ -128,7 +128,11 @@ pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// What Swift takes for true.
 pub(crate) fn is_true(value: Option<&HeaderValue>) -> bool {
-    let Some(Ok(text)) = value.map(HeaderValue::to_str) else { return false };
+    value.and_then(|value| value.to_str().ok()).is_some_and(means_true)
+}
+
+/// The same of a text.
+pub(crate) fn means_true(text: &str) -> bool {
     ["true", "1", "yes", "on", "t", "y"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 

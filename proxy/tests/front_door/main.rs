@@ -1,12 +1,14 @@
 //! The front door before storage nodes that live in memory and fail as told.
 
 mod access;
+mod bulk;
 mod cluster;
 mod copies;
 mod cors;
 mod forms;
 mod hosts;
 mod large;
+mod limits;
 mod lists;
 mod node;
 mod objects;
