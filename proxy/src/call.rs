@@ -45,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) client: Option<IpAddr>,
     /// Which middleware asks, if it is not the client (Swift: `swift.source`).
     pub(crate) source: Option<&'static str>,
+    /// Where what becomes known of the request is noted for its log line.
+    pub(crate) notes: Option<daemon::Notes>,
 }
 
 /// By what right something is done (Swift: `swift.authorize`).
@@ -277,6 +279,7 @@ pub(crate) mod tests {
             path: format!("/v1/{path}").into(),
             client: None,
             source: None,
+            notes: None,
         };
         let mut call = context.call(method, entity(path), "test");
         call.context.source = None;

@@ -1,15 +1,27 @@
 //! One line and a few metrics for every request, under its transaction id.
+//!
+//! Those of the proxy can have Swift's form ([`swift`]) and be sent to a statsd too ([`statsd`]); [`told`] has what that
+//! takes.
+
+mod heard;
+pub(crate) mod statsd;
+pub(crate) mod swift;
+mod told;
+
+pub use told::{Notes, Within};
 
 use crate::meters::Meters;
+use heard::{Heard, Listener};
 use http::{HeaderMap, HeaderValue};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use std::pin::Pin;
+use http_body::Body as HttpBody;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Instant;
+use told::Told;
 use tracing::Instrument;
 use wire::{Body, Request, Response, Service, headers};
+
+/// What Swift logs of a client that went away.
+const CLIENT_GONE: u16 = 499;
 
 /// The id of a transaction, `tx` + 21 hex digits + `-` + the time in 10, as Swift forms it. Taken from the
 /// request's extensions by whoever logs or calls on.
@@ -68,7 +80,7 @@ impl Observed {
                     )
                 });
                 request.extensions_mut().insert(trans_id.clone());
-                let line = Line::of(meters, &request, trans_id.clone());
+                let (request, line) = Line::of(meters, request, trans_id.clone());
                 let span = tracing::info_span!("request", server, trans_id = %trans_id.0);
                 async move {
                     let mut response = inner.answer(request).await;
@@ -92,30 +104,52 @@ struct Line {
     trans_id: TransId,
     started: Instant,
     status: u16,
-    sent: AtomicU64,
+    sent: u64,
+    /// What a line in Swift's form takes more.
+    told: Option<Told>,
 }
 
 impl Line {
-    fn of(meters: Arc<Meters>, request: &Request, trans_id: TransId) -> Self {
-        Line {
-            meters,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            trans_id,
-            started: Instant::now(),
-            status: 0,
-            sent: AtomicU64::new(0),
-        }
+    /// Of a request, which goes on with what its line wants to know of it.
+    fn of(meters: Arc<Meters>, request: Request, trans_id: TransId) -> (Request, Self) {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (request, told) = match Told::is_wanted().filter(|_| meters.server() == "proxy") {
+            Some(settings) => {
+                let (request, told) = Told::of(settings, request, &trans_id);
+                (request, Some(told))
+            }
+            None => (request, None),
+        };
+        let started = Instant::now();
+        (request, Line { meters, method, uri, trans_id, started, status: 0, sent: 0, told })
     }
 
     fn follow(mut self, response: Response) -> Response {
         self.status = response.status().as_u16();
         let (parts, body) = response.into_parts();
+        if let Some(told) = &mut self.told {
+            told.begin(&body);
+        }
         if body.is_end_stream() {
             drop(self);
             return Response::from_parts(parts, body);
         }
-        Response::from_parts(parts, Body::new(Followed { body, line: self }))
+        Response::from_parts(parts, Body::new(Heard::new(body, self)))
+    }
+}
+
+impl Listener for Line {
+    fn data(&mut self, bytes: u64) {
+        self.sent += bytes;
+        if let Some(told) = &mut self.told {
+            told.data(bytes);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(told) = &mut self.told {
+            told.end();
+        }
     }
 }
 
@@ -140,10 +174,12 @@ impl Drop for Line {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         // A caller that went away before an answer: Swift logs it as 499.
-        let status = if self.status == 0 { 499 } else { self.status };
-        let bytes = self.sent.load(Ordering::Relaxed);
-        self.meters.count(&self.method, status, took, bytes);
-        let (server, seconds) = (self.meters.server(), took.as_secs_f64());
+        let status = if self.status == 0 { CLIENT_GONE } else { self.status };
+        self.meters.count(&self.method, status, took, self.sent);
+        if self.told.as_ref().is_some_and(|told| told.write(self.method.as_str(), status)) {
+            return;
+        }
+        let (server, bytes, seconds) = (self.meters.server(), self.sent, took.as_secs_f64());
         // Fields are only worked out for a line that is written.
         if server == "proxy" {
             tracing::info!(target: "access", server, method = %self.method, path = %without_secrets(&self.uri),
@@ -152,37 +188,6 @@ impl Drop for Line {
             tracing::debug!(target: "access", server, method = %self.method, path = %without_secrets(&self.uri),
                 status, bytes, seconds = %format_args!("{seconds:.6}"), trans_id = %self.trans_id.0);
         }
-    }
-}
-
-struct Followed {
-    body: Body,
-    line: Line,
-}
-
-impl HttpBody for Followed {
-    type Data = bytes::Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.line.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -15,7 +15,7 @@ mod running;
 mod serve;
 pub mod telemetry;
 
-pub use access::{Observed, TransId};
+pub use access::{Notes, Observed, TransId, Within};
 pub use answer::{empty, error_page, text};
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use config::{ConfigError, load_config};

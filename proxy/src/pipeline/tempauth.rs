@@ -34,6 +34,9 @@ impl Middleware for TempAuth {
         Box::pin(async move {
             match self.caller(&call, &token).await {
                 Ok(caller) => {
+                    if let (Some(caller), Some(notes)) = (&caller, &call.context.notes) {
+                        notes.user(&caller.user);
+                    }
                     call.context.caller = caller.map(Arc::new);
                     next.answer(call).await
                 }

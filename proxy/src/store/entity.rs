@@ -71,6 +71,20 @@ impl Entity {
         self.container.is_some() && self.account == scope.account && container
     }
 
+    /// Its path as clients name it, percent-encoded.
+    pub(crate) fn path(&self) -> String {
+        let mut path = format!("/v1/{}", encode_segment(self.account.as_str()));
+        let names = [
+            self.container.as_ref().map(|name| name.as_str()),
+            self.object.as_ref().map(|name| name.as_str()),
+        ];
+        for name in names.into_iter().flatten() {
+            path.push('/');
+            path.push_str(&encode_segment(name).replace("%2F", "/"));
+        }
+        path
+    }
+
     pub(crate) fn place(&self, side: &Arc<RingSide>, paths: &HashPaths) -> Place {
         let account = self.account.as_str();
         let mut path = String::with_capacity(64);

@@ -9,6 +9,7 @@ pub(crate) mod error;
 mod expiry;
 mod info;
 pub(crate) mod listing;
+mod logging;
 pub(crate) mod object;
 mod path;
 pub(crate) mod reference;
@@ -54,8 +55,12 @@ pub(crate) fn service(parts: Parts) -> Result<Service, StartError> {
     let face = Arc::new(Face { config: Arc::clone(&config), store, judge, features });
     let application = Handler::new(move |call| {
         let face = Arc::clone(&face);
+        let (call, line) = logging::begin(call);
         // Boxed, so that what holds the connection stays small.
-        Box::pin(async move { face.answer(call).await.unwrap_or_else(Response::from) })
+        Box::pin(async move {
+            let response = face.answer(call).await.unwrap_or_else(Response::from);
+            logging::end(line, response)
+        })
     });
     let front = Front { config, clock, info, handler: pipeline.around(application) };
     Ok(pipeline.before(wire::service_fn(Arc::new(front), |front, request| async move {
@@ -98,6 +103,7 @@ impl Front {
             path: percent_decode_str(parts.uri.path()).decode_utf8_lossy().into(),
             client: parts.extensions.get::<ClientAddress>().map(|client| client.0),
             source: None,
+            notes: parts.extensions.get::<daemon::Notes>().cloned(),
         };
         let (method, headers, body) = (parts.method, parts.headers, SyncWrapper::new(body));
         let call = Call { method, entity, query: Query(query), headers, body, context };

@@ -72,6 +72,9 @@ impl Face {
         });
         self.authorize(&call, acl).await?;
         let info = info.ok_or_else(Refusal::not_found)?;
+        if let Some(notes) = &call.context.notes {
+            notes.policy(info.policy.0);
+        }
         if self.config.allow_open_expired && is_true(call.headers.get("x-open-expired")) {
             let open = HeaderValue::from_static("true");
             call.headers.insert(headers::X_BACKEND_OPEN_EXPIRED, open);
