@@ -68,7 +68,7 @@ impl AccountAcl {
 }
 
 /// JSON in which what is not ASCII is escaped, as header values can hold it.
-pub(crate) fn ascii(json: &str) -> String {
+fn ascii(json: &str) -> String {
     let mut ascii = String::with_capacity(json.len());
     for unit in json.encode_utf16() {
         match u8::try_from(unit).ok().filter(u8::is_ascii) {

@@ -6,7 +6,7 @@ mod judge;
 mod keys;
 pub(crate) mod signature;
 
-pub(crate) use account_acl::{AccountAcl, ascii};
+pub(crate) use account_acl::AccountAcl;
 pub(crate) use acl::{Acl, clean};
 pub(crate) use judge::Judge;
 pub(crate) use keys::{ScopedKey, keys_for};

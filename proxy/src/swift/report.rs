@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Map, Value};
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,8 +18,8 @@ const QUOTED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~').remove(b'/');
 
 /// A path as reports show it.
-pub(crate) fn quoted(path: &str) -> String {
-    utf8_percent_encode(path, QUOTED).to_string()
+pub(crate) fn quoted(path: impl AsRef<[u8]>) -> String {
+    percent_encode(path.as_ref(), QUOTED).to_string()
 }
 
 /// What came of it all.

@@ -10,7 +10,7 @@ const O: &str = "/v1/AUTH_test/c/o";
 /// The pipeline with middlewares that are not in it by default.
 fn with(names: &[&str]) -> Config {
     let mut config = config();
-    for (name, before) in [("name_check", "bulk"), ("read_only", "container_quotas")] {
+    for (name, before) in [("name_check", "bulk"), ("read_only", "staticweb")] {
         if names.contains(&name) {
             let at = config.pipeline.iter().position(|known| known == before).expect("is there");
             config.pipeline.insert(at, name.to_owned());

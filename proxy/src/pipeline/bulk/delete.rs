@@ -103,7 +103,7 @@ impl Target {
 
 fn entity(name: &[u8], account: &Entity) -> Result<Entity, StatusCode> {
     let no_text = StatusCode::PRECONDITION_FAILED;
-    let name = std::str::from_utf8(name).map_err(|_| no_text)?;
+    let name = super::client_text(name).ok_or(no_text)?;
     let name = name.trim_start_matches('/');
     // Not the account itself, whoever asks: nobody means that with an empty name.
     if name.is_empty() {
@@ -237,7 +237,9 @@ mod tests {
         assert_eq!(means("c//o"), Ok(named("a/c//o")));
         assert_eq!(means("c//"), Ok(named("a/c//")));
         assert_eq!(means("///"), Err(StatusCode::BAD_REQUEST));
-        assert_eq!(means("c/\0"), Err(StatusCode::PRECONDITION_FAILED));
+        for reserved in ["c/\0", "\0c\0d", "c/\0o"] {
+            assert_eq!(means(reserved), Err(StatusCode::PRECONDITION_FAILED));
+        }
         assert_eq!(entity(b"c/\xff", &named("a")), Err(StatusCode::PRECONDITION_FAILED));
     }
 

@@ -196,7 +196,7 @@ impl Extraction<'_> {
     /// The object that a file becomes, if it can.
     fn target(&self, path: &[u8], entry: &Entry) -> Result<Entity, StatusCode> {
         let no_text = StatusCode::PRECONDITION_FAILED;
-        let path = std::str::from_utf8(path).map_err(|_| no_text)?;
+        let path = super::client_text(path).ok_or(no_text)?;
         if entry.size > self.limits.max_file_size {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }

@@ -1,25 +1,15 @@
 //! An answer that takes long: spaces before the document keep the connection alive, and mean nothing in any of its forms.
 
 use bytes::Bytes;
-use futures_util::stream;
-use http::header::{self, HeaderValue};
-use std::convert::Infallible;
+use http::header;
 use std::time::Duration;
 use tokio::time::timeout;
 use wire::{Body, Response};
 
 use crate::swift::listing::Format;
+use crate::swift::report::{KeepAlive, kept_alive};
 
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-
-/// How far the answer is.
-enum Stage<F> {
-    /// Nothing was sent yet.
-    Begin(F),
-    /// Something was sent to pass the time.
-    Beating(F),
-    End,
-}
 
 /// Answers with a document when it is ready, and with its headers when it takes longer than `every`. A client that goes away
 /// ends the work.
@@ -37,42 +27,17 @@ pub(super) async fn respond(
     let body = match timeout(every, &mut document).await {
         Ok(document) => Body::from(joined(declaration, &document)),
         Err(_) => {
-            let first = if declaration.is_empty() { " " } else { declaration };
-            Body::from_stream(stream::unfold(Stage::Begin(document), move |stage| {
-                beat(stage, first, every)
-            }))
+            let opening = if declaration.is_empty() { " " } else { declaration };
+            kept_alive(document, KeepAlive { every, opening, at_once: true })
         }
     };
     let mut response = Response::new(body);
-    let kind: HeaderValue = format.content_type();
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, format.content_type());
     response
 }
 
 fn joined(first: &str, second: &[u8]) -> Bytes {
     [first.as_bytes(), second].concat().into()
-}
-
-async fn beat<F>(
-    stage: Stage<F>,
-    first: &'static str,
-    every: Duration,
-) -> Option<(Result<Bytes, Infallible>, Stage<F>)>
-where
-    F: Future<Output = Bytes> + Unpin,
-{
-    let mut document = match stage {
-        Stage::Begin(document) => {
-            let first = Bytes::from_static(first.as_bytes());
-            return Some((Ok(first), Stage::Beating(document)));
-        }
-        Stage::Beating(document) => document,
-        Stage::End => return None,
-    };
-    Some(match timeout(every, &mut document).await {
-        Ok(document) => (Ok(joined("\r\n\r\n", &document)), Stage::End),
-        Err(_) => (Ok(Bytes::from_static(b" ")), Stage::Beating(document)),
-    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ mod report;
 mod tar;
 mod unpack;
 
-use bytes::Bytes;
 use http::header::HeaderName;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -53,8 +52,8 @@ pub struct Config {
     pub delete_concurrency: usize,
     /// How often a container is tried again that is not empty yet.
     pub delete_container_retry_count: u32,
-    /// Seconds after which a client that still waits gets a space to read.
-    pub yield_frequency: u64,
+    /// After how long a client that still waits gets a space to read.
+    pub yield_frequency_ms: u64,
 }
 
 impl Default for Config {
@@ -67,7 +66,7 @@ impl Default for Config {
             max_failed_deletes: 1_000,
             delete_concurrency: 2,
             delete_container_retry_count: 0,
-            yield_frequency: 10,
+            yield_frequency_ms: 10_000,
         }
     }
 }
@@ -82,7 +81,7 @@ struct Bulk {
 pub(super) fn make(parts: &Parts) -> Result<Arc<dyn Middleware>, StartError> {
     let mut config = parts.config.bulk.clone();
     config.delete_concurrency = config.delete_concurrency.clamp(1, 1000);
-    config.yield_frequency = config.yield_frequency.max(1);
+    config.yield_frequency_ms = config.yield_frequency_ms.max(100);
     let extractions = usize::try_from(config.max_concurrent_extractions).unwrap_or(usize::MAX);
     Ok(Arc::new(Bulk {
         extractions: Arc::new(Semaphore::new(extractions.min(Semaphore::MAX_PERMITS))),
@@ -157,6 +156,11 @@ fn path_bytes_max(limits: &Limits) -> usize {
     (limits.max_object_name_length + limits.max_container_name_length + 2) as usize
 }
 
+/// A name as a client may say it: text, and none of the cluster's own, which have NULs in them.
+fn client_text(name: &[u8]) -> Option<&str> {
+    std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'))
+}
+
 /// What is read of a body that is not wanted any more, so that the client gets to read the answer.
 const DRAINED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -193,8 +197,8 @@ impl Bulk {
         work: impl Future<Output = Report> + Send + 'static,
     ) -> Response {
         let shown = format.unwrap_or(Format::Plain);
-        let every = Duration::from_secs(self.config.yield_frequency);
-        let document = async move { Bytes::from(work.await.render(shown)) };
+        let every = Duration::from_millis(self.config.yield_frequency_ms);
+        let document = async move { work.await.render(shown) };
         heartbeat::respond(shown, every, document).await
     }
 

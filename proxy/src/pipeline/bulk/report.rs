@@ -1,12 +1,11 @@
-//! What a bulk request did, in the forms that clients read. Swift: common/request_helpers.py,
-//! `get_heartbeat_response_body`.
+//! What a bulk request did so far, and what is to be said of it at its end.
 
+use bytes::Bytes;
 use http::StatusCode;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use serde_json::{Map, Value};
 
-use crate::auth::ascii;
+use crate::swift::error::status_line;
 use crate::swift::listing::Format;
+use crate::swift::report;
 
 /// What a bulk request did so far.
 pub(super) struct Report {
@@ -22,27 +21,9 @@ pub(super) struct Report {
     aborted: Option<(StatusCode, String)>,
 }
 
-/// As Python's `quote` leaves them.
-const PLAIN: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'/').remove(b'_').remove(b'.').remove(b'-').remove(b'~');
-
-/// A name in a report, which is ASCII.
+/// The beginning of a name in a report, which is ASCII.
 pub(super) fn quoted(name: &[u8], bytes_max: usize) -> String {
-    percent_encode(&name[..name.len().min(bytes_max)], PLAIN).to_string()
-}
-
-/// A status as Swift writes it.
-pub(super) fn status_line(status: StatusCode) -> String {
-    let words = match status.as_u16() {
-        413 => "Request Entity Too Large",
-        416 => "Requested Range Not Satisfiable",
-        497 => "Blacklisted",
-        498 => "Rate Limited",
-        499 => "Client Disconnect",
-        500 => "Internal Error",
-        _ => status.canonical_reason().unwrap_or("Unknown"),
-    };
-    format!("{} {words}", status.as_u16())
+    report::quoted(&name[..name.len().min(bytes_max)])
 }
 
 impl Report {
@@ -114,60 +95,17 @@ impl Report {
     }
 
     /// The document.
-    pub(super) fn render(&self, format: Format) -> String {
+    pub(super) fn render(self, format: Format) -> Bytes {
+        let mut document = report::Report::default();
         let (status, body) = self.outcome();
-        let mut fields: Vec<(&str, Value)> =
-            vec![("Response Status", status_line(status).into()), ("Response Body", body.into())];
-        fields.extend(self.counts.iter().map(|(name, count)| (*name, (*count).into())));
-        if format == Format::Json {
-            let errors =
-                self.errors.iter().map(|(name, status)| Value::from([name.as_str(), status]));
-            fields.push(("Errors", errors.collect()));
-            let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
-            return ascii(&Value::Object(fields.collect::<Map<_, _>>()).to_string());
+        document.say("Response Status", status_line(status));
+        document.say("Response Body", body);
+        for (name, count) in &self.counts {
+            document.say(name, *count);
         }
-        fields.sort_by_key(|(name, _)| *name);
-        let fields = fields.iter().map(|(name, value)| {
-            (*name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-        });
-        match format {
-            Format::Xml | Format::TextXml => self.xml(fields),
-            _ => self.plain(fields),
-        }
+        document.errors = self.errors;
+        document.render(format, self.root)
     }
-
-    fn plain<'a>(&self, fields: impl Iterator<Item = (&'a str, String)>) -> String {
-        let mut text = String::new();
-        for (name, value) in fields {
-            text.push_str(&format!("{name}: {value}\n"));
-        }
-        text.push_str("Errors:\n");
-        for (name, status) in &self.errors {
-            text.push_str(&format!("{name}, {status}\n"));
-        }
-        text
-    }
-
-    fn xml<'a>(&self, fields: impl Iterator<Item = (&'a str, String)>) -> String {
-        let root = self.root;
-        let mut text = format!("<{root}>\n");
-        for (name, value) in fields {
-            let name = name.replace(' ', "_").to_lowercase();
-            text.push_str(&format!("<{name}>{}</{name}>\n", escaped(&value)));
-        }
-        text.push_str("<errors>\n");
-        for (name, status) in &self.errors {
-            let (name, status) = (escaped(name), escaped(status));
-            let line = format!("<object><name>{name}</name><status>{status}</status></object>\n");
-            text.push_str(&line);
-        }
-        text.push_str(&format!("</errors>\n</{root}>\n"));
-        text
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -175,26 +113,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_are_swifts() {
+    fn all_of_it_is_said() {
         let mut report = Report::deletion();
         report.count("Number Deleted");
         report.failed(quoted("c/ü<".as_bytes(), 100), StatusCode::CONFLICT);
+        report.failed(quoted(b"c/\xff\xff", 3), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(
-            report.render(Format::Json),
-            "{\"Response Status\":\"400 Bad Request\",\"Response Body\":\"\",\"Number Deleted\":1,\
-             \"Number Not Found\":0,\"Errors\":[[\"c/%C3%BC%3C\",\"409 Conflict\"]]}"
-        );
-        assert_eq!(
-            report.render(Format::Plain),
+            String::from_utf8_lossy(&report.render(Format::Plain)),
             "Number Deleted: 1\nNumber Not Found: 0\nResponse Body: \nResponse Status: 400 Bad \
-             Request\nErrors:\nc/%C3%BC%3C, 409 Conflict\n"
-        );
-        assert_eq!(
-            report.render(Format::Xml),
-            "<delete>\n<number_deleted>1</number_deleted>\n<number_not_found>0</number_not_found>\n\
-             <response_body></response_body>\n<response_status>400 Bad Request</response_status>\n\
-             <errors>\n<object><name>c/%C3%BC%3C</name><status>409 Conflict</status></object>\n\
-             </errors>\n</delete>\n"
+             Request\nErrors:\nc/%C3%BC%3C, 409 Conflict\nc/%FF, 413 Request Entity Too Large\n"
         );
     }
 
