@@ -8,7 +8,9 @@ use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use wire::{Answer, Body, Request, Response, Service};
 
 use super::{FrontMiddleware, Parts};
@@ -32,7 +34,11 @@ impl FrontMiddleware for CatchErrors {
                 tracing::error!("a request ended in a panic");
                 page(StatusCode::INTERNAL_SERVER_ERROR)
             });
-            if head { without_body(response) } else { response }
+            match (head, response.status()) {
+                (true, _) => without_body(response),
+                (false, StatusCode::NO_CONTENT) => with_length(response),
+                _ => response,
+            }
         })
     }
 }
@@ -45,6 +51,33 @@ fn without_body(response: Response) -> Response {
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     Response::from_parts(parts, Body::empty())
+}
+
+/// Swift says of an answer without content that its length is 0, and clients look for it there. HTTP (RFC 9110, 8.6)
+/// would have it left out, and so would hyper, unless the body only turns out to be empty when it is read.
+fn with_length(response: Response) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    Response::from_parts(parts, Body::new(Nothing))
+}
+
+/// A body of no bytes that does not say so before it is read.
+struct Nothing;
+
+impl http_body::Body for Nothing {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(0)
+    }
 }
 
 #[cfg(test)]

@@ -187,10 +187,10 @@ impl RateLimit {
                     rates.push((format!("listing/{account}/{container}"), rate));
                 }
             }
-            Level::Container if matches!(method, "PUT" | "DELETE") => {
-                if self.config.account_ratelimit > 0.0 {
-                    rates.push((format!("account/{account}"), self.config.account_ratelimit));
-                }
+            Level::Container
+                if matches!(method, "PUT" | "DELETE") && self.config.account_ratelimit > 0.0 =>
+            {
+                rates.push((format!("account/{account}"), self.config.account_ratelimit));
             }
             Level::Object if writes && !self.writes.is_empty() => {
                 if let Some(rate) = self.writes.at(self.object_count(call).await) {

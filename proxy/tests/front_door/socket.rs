@@ -112,5 +112,7 @@ async fn heads_and_empty_answers_keep_the_connection_in_step() {
         let answer = read_until(&mut stream, "\r\n\r\n").await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
         assert!(answer.ends_with("\r\n\r\n"), "no body: {answer}");
+        let empty = answer.contains("\r\nContent-Length: 0\r\n");
+        assert_eq!(empty, status == "204", "{method} {path}: {answer}");
     }
 }

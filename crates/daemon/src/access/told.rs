@@ -76,6 +76,8 @@ impl Within {
         self.status = response.status().as_u16();
         let (parts, body) = response.into_parts();
         self.told.begin(&body);
+        // Who asked reads what it wants to know; only what is read on for the client can be left by it.
+        self.told.complete = self.method != http::Method::GET;
         if body.is_end_stream() {
             drop(self);
             return Response::from_parts(parts, body);
