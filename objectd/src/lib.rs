@@ -23,7 +23,9 @@ pub mod suffix;
 
 use api::{PolicyEngines, Server, answer};
 use daemon::{DataLock, Env, LockError, Observed, Running, SharedClock};
-use engine::{Engine, EngineError, EngineOptions, Identity, Maintenance, OpenError, RecordCache};
+use engine::{
+    Engine, EngineError, EngineOptions, Identity, Maintenance, OpenError, RecordCache, Space,
+};
 use format::Superblock;
 use index::IndexBudget;
 use io::{BLOCK, IoChoice};
@@ -202,7 +204,8 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         Duration::from_millis(config.checkpoint_ms.max(100)),
         env.shutdown.clone(),
     ));
-    let room = tokio::spawn(watch_room(engines.clone(), env.shutdown.clone()));
+    let named = devices.iter().map(|(device, engine)| (device.clone(), engine.clone()));
+    let room = tokio::spawn(watch_room(named.collect(), env.shutdown.clone()));
     let pause = Duration::from_millis(config.compaction_ms.max(10));
     let mut tasks = vec![checkpoints, room];
     for (device, engine) in named() {
@@ -275,23 +278,34 @@ fn open(
 /// Space may be freed by others, so it is looked at also when nothing is written.
 const ROOM_EVERY: Duration = Duration::from_secs(1);
 
-async fn watch_room(engines: Vec<Engine>, shutdown: daemon::Shutdown) {
+async fn watch_room(devices: Vec<(String, Engine)>, shutdown: daemon::Shutdown) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(ROOM_EVERY) => {}
             () = shutdown.wait() => return,
         }
-        let engines = engines.clone();
-        let measure = move || engines.iter().for_each(Engine::measure_room);
+        let devices = devices.clone();
+        let measure = move || devices.iter().for_each(|(device, engine)| tell_room(device, engine));
         let _ = tokio::task::spawn_blocking(measure).await;
     }
 }
 
-/// Gives space back, one round after the other.
+fn tell_room(device: &str, engine: &Engine) {
+    engine.measure_room();
+    let Space { live, garbage, free } = engine.space();
+    for (kind, bytes) in [("live", live), ("garbage", garbage), ("free", free)] {
+        let labels = [("device", device.to_owned()), ("kind", kind.to_owned())];
+        metrics::gauge!("apus_object_space_bytes", &labels).set(bytes as f64);
+    }
+}
+
+/// Gives space back, one round after the other: with a pause between, unless room is scarce and can be made.
 async fn maintain(device: String, engine: Engine, pause: Duration, shutdown: daemon::Shutdown) {
+    let mut helps = true;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = engine.scarce(), if helps => {}
             () = shutdown.wait() => return,
         }
         let working = engine.clone();
@@ -303,6 +317,7 @@ async fn maintain(device: String, engine: Engine, pause: Duration, shutdown: dae
                 return;
             }
         };
+        helps = done.as_ref().is_ok_and(|done| *done != Maintenance::default());
         match done {
             Ok(done) if done == Maintenance::default() => {}
             Ok(Maintenance { freed, emptied, moved_bytes, retired }) => {

@@ -15,7 +15,7 @@ use crate::format::RecordKind;
 use types::Timestamp;
 
 /// Where a record lies in the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Location {
     /// The segment.
     pub segment: u32,
@@ -188,6 +188,14 @@ impl ObjectState {
     /// The version whose record lies there.
     pub fn at(&self, location: &Location) -> Option<&Version> {
         self.versions.iter().find(|version| version.location == *location)
+    }
+
+    /// Whether a copy of a version's record, at the end of the log, says what the record says where it is. That of a
+    /// purge does not if something came after the purge that it would take away.
+    pub fn may_move(&self, version: &Version) -> bool {
+        let location = Location { lsn: u64::MAX, ..version.location };
+        let copy = Version { location, ..version.clone() };
+        !self.versions.iter().any(|other| other.is_purged_by(&copy))
     }
 
     /// Forgets the version whose record lies there.

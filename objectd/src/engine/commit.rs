@@ -50,8 +50,8 @@ pub(super) enum Job {
     Commit(CommitRequest),
     /// Put copies of records in the place of the originals.
     Relocate(Vec<Relocation>, oneshot::Sender<Result<u64, EngineError>>),
-    /// Forget versions that mean nothing any more.
-    Retire(Vec<(ObjectHash, Location)>, oneshot::Sender<Result<(), EngineError>>),
+    /// Forget tombstones in a segment that mean nothing any more; the answer is those that still do.
+    Retire(u32, Vec<Marker>, oneshot::Sender<Result<Vec<Marker>, EngineError>>),
     /// Serve a damaged record no longer, and keep it.
     Quarantine(ObjectHash, Location),
     /// Close the segment of a stream.
@@ -63,6 +63,9 @@ pub(super) enum Job {
     /// Take no more, and end.
     Close,
 }
+
+/// The record of a tombstone or a purge.
+pub(super) type Marker = (ObjectHash, Location);
 
 /// A prepared record and who waits for it.
 pub(super) struct CommitRequest {
@@ -168,13 +171,8 @@ impl Committer {
                     }
                     let _ = answer.send(moved);
                 }
-                Job::Retire(versions, answer) => {
-                    let _ = answer.send(self.change(|changes| {
-                        for (hash, location) in &versions {
-                            changes.retire(hash, location)?;
-                        }
-                        Ok(())
-                    }));
+                Job::Retire(segment, markers, answer) => {
+                    let _ = answer.send(self.retire(segment, markers));
                 }
                 Job::Release(records, answer) => {
                     let _ = answer.send(self.change(|changes| {
@@ -423,7 +421,8 @@ impl Committer {
         let mut changes = applier.changes();
         let mut current = Vec::with_capacity(moves.len());
         for relocation in moves {
-            if changes.state(&relocation.hash)?.at(&relocation.from).is_some() {
+            let state = changes.state(&relocation.hash)?;
+            if state.at(&relocation.from).is_some_and(|version| state.may_move(version)) {
                 current.push(relocation);
             }
         }
@@ -456,6 +455,20 @@ impl Committer {
         }
         metrics::counter!("apus_object_compacted_bytes_total").increment(bytes);
         Ok(bytes)
+    }
+
+    /// Forgets tombstones, but not those that something on the disk may be needed against. Decided here, where
+    /// nothing can come in between. Gives those that stay.
+    fn retire(&self, segment: u32, mut markers: Vec<Marker>) -> Result<Vec<Marker>, EngineError> {
+        let waterline = self.applier.segments.waterline(segment);
+        let needed = markers.extract_if(.., |(_, at)| at.lsn >= waterline).collect();
+        self.change(|changes| {
+            for (hash, location) in &markers {
+                changes.retire(hash, location)?;
+            }
+            Ok(())
+        })?;
+        Ok(needed)
     }
 
     /// A change of the index alone, which a crash may undo.

@@ -8,7 +8,7 @@ use crate::format::{
 };
 use crate::index::{Applied, UpdateToken};
 use crate::io::{BLOCK, BlockBuf, BlockIo, FileId};
-use crate::state::Version;
+use crate::state::{Location, Version};
 use std::sync::Arc;
 use types::ObjectHash;
 
@@ -262,6 +262,38 @@ impl FrameReader {
             records.push(Listed { hash, version, token });
         }
         Ok(Some(Listing { records, last: Some(last), end_block: self.segment.blocks }))
+    }
+}
+
+/// Reads records of a segment in the order in which they lie, several with one read.
+pub(super) struct InOrder {
+    io: Arc<dyn BlockIo>,
+    file: FileId,
+    end: u32,
+    /// What was read last, and where it begins.
+    window: (u32, BlockBuf),
+}
+
+impl InOrder {
+    pub(super) fn new(io: &Arc<dyn BlockIo>, segment: &SegmentHeader, file: FileId) -> Self {
+        let window = (0, BlockBuf::default());
+        InOrder { io: Arc::clone(io), file, end: segment.blocks, window }
+    }
+
+    /// The bytes where a record is said to lie; `None` when that is not within the segment.
+    pub(super) async fn record(&mut self, at: &Location) -> std::io::Result<Option<&[u8]>> {
+        let (from, until) = (at.offset as usize, at.offset as usize + at.len as usize);
+        let (first, end) = ((from / BLOCK) as u32, until.div_ceil(BLOCK) as u32);
+        if end > self.end {
+            return Ok(None);
+        }
+        let (start, buf) = &self.window;
+        if first < *start || end > start + buf.blocks() {
+            let length = (end - first).max(WINDOW / 2).min(self.end - first);
+            self.window = (first, self.io.read(self.file, first, length).await?);
+        }
+        let start = self.window.0 as usize * BLOCK;
+        Ok(self.window.1.as_ref().get(from - start..until - start))
     }
 }
 

@@ -1,28 +1,36 @@
 //! What runs beside the requests: freeing segments, choosing which to empty, giving up old tombstones.
 
+use super::body::piece_len;
 use super::commit::Job;
 use super::compact::Moved;
 use super::segments::Use;
 use super::{Engine, EngineError};
 use crate::format::SegmentClass;
-use crate::io::Class;
-use std::collections::HashSet;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use crate::io::{BLOCK, Class};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-/// Segments that one round empties at most.
-const VICTIMS: usize = 4;
-/// Free space, in percent of the device, below which every segment with garbage in it may be emptied.
-const URGENT_PERCENT: u64 = 8;
+/// Segments that one round empties at most. They are freed together, since the index is made durable for that.
+const VICTIMS: usize = 8;
+/// So many of them at a time: while one waits for the disk, another goes on.
+const WORKERS: usize = 3;
 /// Garbage, in percent of what is in use, up to which nothing is done while there is room.
 const GARBAGE_PERCENT: u64 = 20;
 /// While there is room, only segments of which at most so many percent live are emptied.
 const LIVE_PERCENT: u64 = 50;
 /// With little room, those above this give too little back.
 const LIVE_PERCENT_MAX: u64 = 95;
-/// So often the segment with the oldest garbage is emptied, so that tombstones can be given up some time.
+/// A cold or a bulk segment is never filled to the last byte. What is missing is won back by nobody, so it is no reason
+/// to move what lives: so many percent must have died.
+const DEAD_PERCENT: u64 = 3;
+/// While tombstones wait for that, so often the segment with the oldest garbage is emptied.
 const OLDEST_EVERY: u64 = 8;
 const MICROS: u64 = 1_000_000;
+/// A segment out of which not everything could be moved is tried again after so long, in µs.
+const LEFT_MICROS: u64 = 600 * MICROS;
+/// The same if there was no room to move it to.
+const FULL_MICROS: u64 = 5 * MICROS;
 
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +51,20 @@ pub(super) struct Rounds {
     victims: u64,
     /// Segments that could not be read, by their epochs: they stay as they are.
     unreadable: HashSet<u64>,
+    /// Segments in which something stayed: how much, and until when they are left alone.
+    left: HashMap<u64, (u64, u64)>,
+}
+
+impl Rounds {
+    /// Which segments are not to be chosen.
+    fn passed_over(&mut self, uses: &[Use], now_micros: u64) -> HashSet<u64> {
+        let live: HashMap<u64, u64> =
+            uses.iter().map(|used| (used.header.epoch, used.account.live)).collect();
+        self.unreadable.retain(|epoch| live.contains_key(epoch));
+        self.left
+            .retain(|epoch, (left, until)| live.get(epoch) == Some(left) && *until > now_micros);
+        self.unreadable.iter().chain(self.left.keys()).copied().collect()
+    }
 }
 
 /// What a choice is made from.
@@ -50,10 +72,29 @@ pub(super) struct Situation<'a> {
     pub(super) uses: &'a [Use],
     /// Epochs of those that are not to be chosen.
     pub(super) passed_over: &'a HashSet<u64>,
-    pub(super) free_percent: u64,
+    /// Whether room has to be made.
+    pub(super) scarce: bool,
     pub(super) now_micros: u64,
     /// Tombstones are kept so long, in µs.
     pub(super) reclaim_micros: u64,
+    /// The two lowest of what segments need tombstones from, and the segment of the first.
+    needs: (Option<(u64, u32)>, Option<u64>),
+}
+
+/// While it lives, those who write new data may have to wait for room.
+struct Compacting<'a>(&'a Engine);
+
+impl<'a> Compacting<'a> {
+    fn begin(engine: &'a Engine) -> Self {
+        engine.0.segments.set_compacting(true);
+        Compacting(engine)
+    }
+}
+
+impl Drop for Compacting<'_> {
+    fn drop(&mut self) {
+        self.0.0.segments.set_compacting(false);
+    }
 }
 
 impl Engine {
@@ -64,53 +105,101 @@ impl Engine {
         if self.0.shared.stopping.load(Ordering::Acquire) || self.is_poisoned() {
             return Ok(done);
         }
+        let _compacting = Compacting::begin(self);
         self.close_old()?;
         self.free_dead(&mut done)?;
-        let mut passed_over = rounds.unreadable.clone();
-        for _ in 0..VICTIMS {
-            let uses = self.0.segments.uses();
-            let now_micros = self.0.clock.micros();
-            let reclaim_micros = self.0.reclaim_age.saturating_mul(MICROS);
-            let situation = Situation {
-                uses: &uses,
-                passed_over: &passed_over,
-                free_percent: self.0.segments.free_percent(),
-                now_micros,
-                reclaim_micros,
+        self.empty_some(&mut rounds, &mut done)?;
+        self.free_dead(&mut done)?;
+        self.0.segments.measure_room();
+        Ok(done)
+    }
+
+    fn empty_some(&self, rounds: &mut Rounds, done: &mut Maintenance) -> Result<(), EngineError> {
+        let reclaim_micros = self.0.reclaim_age.saturating_mul(MICROS);
+        let now_micros = self.0.clock.micros();
+        let victims = self.choose(rounds, now_micros, reclaim_micros);
+        let reclaim_before = now_micros.saturating_sub(reclaim_micros) / 10;
+        let mut failed = None;
+        for (victim, emptied) in victims.iter().zip(self.empty_all(&victims, reclaim_before)) {
+            let (segment, epoch) = (victim.header.id, victim.header.epoch);
+            let mut leave = |live, micros| {
+                rounds.left.insert(epoch, (live, now_micros + micros));
             };
-            let oldest = rounds.victims % OLDEST_EVERY == OLDEST_EVERY - 1;
-            let Some(victim) = situation.victim(oldest) else { break };
-            rounds.victims += 1;
-            let reclaim_before = now_micros.saturating_sub(reclaim_micros) / 10;
-            let waterline = situation.waterline(victim.header.id);
-            let compactor = self.share(Class::Compaction);
-            let Moved { bytes, retired } = match compactor.empty(victim, reclaim_before, waterline)
-            {
-                // Another may need less room, or none at all.
-                Err(EngineError::Full) => {
-                    passed_over.insert(victim.header.epoch);
-                    continue;
+            match emptied {
+                Ok(Moved { bytes, retired }) => {
+                    done.moved_bytes += bytes;
+                    done.retired += retired;
+                    match self.0.segments.account(segment).filter(|it| it.epoch == epoch) {
+                        Some(account) if account.live > 0 => leave(account.live, LEFT_MICROS),
+                        _ => done.emptied += 1,
+                    }
                 }
+                // Another may need less room, or none at all.
+                Err(EngineError::Full) => leave(victim.account.live, FULL_MICROS),
                 Err(error @ (EngineError::Read(_) | EngineError::Damaged(_))) => {
-                    let (segment, epoch) = (victim.header.id, victim.header.epoch);
                     let error = daemon::telemetry::chain(&error);
                     tracing::error!(error, segment, "a segment cannot be emptied, and stays");
                     rounds.unreadable.insert(epoch);
-                    passed_over.insert(epoch);
-                    continue;
                 }
-                other => other?,
-            };
-            done.emptied += 1;
-            done.moved_bytes += bytes;
-            done.retired += retired;
-            self.free_dead(&mut done)?;
-            if self.0.shared.stopping.load(Ordering::Acquire) {
-                break;
+                Err(error) => failed = Some(error),
             }
         }
-        self.0.segments.measure_room();
-        Ok(done)
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Which segments are to be emptied now. What they hold must find room before they are freed.
+    fn choose(&self, rounds: &mut Rounds, now_micros: u64, reclaim_micros: u64) -> Vec<Use> {
+        let (uses, room) = (self.0.segments.uses(), self.0.segments.room());
+        let mut passed_over = rounds.passed_over(&uses, now_micros);
+        let mut chosen: Vec<Use> = Vec::new();
+        let mut needed = 0;
+        while chosen.len() < VICTIMS {
+            let scarce = room.is_scarce();
+            let situation = Situation::new(&uses, &passed_over, scarce, now_micros, reclaim_micros);
+            let oldest = rounds.victims % OLDEST_EVERY == OLDEST_EVERY - 1;
+            let Some(victim) = situation.victim(oldest) else { break };
+            needed += situation.needed(victim);
+            // Of tombstones that are given up, none must be left when the next are: one segment after the other.
+            let alone = situation.is_for_tombstones(victim);
+            if !chosen.is_empty() && (alone || needed > room.free / 2) {
+                break;
+            }
+            rounds.victims += 1;
+            chosen.push(victim.clone());
+            if alone {
+                break;
+            }
+            passed_over.insert(victim.header.epoch);
+        }
+        chosen
+    }
+
+    /// Empties segments, some at a time, and tells what came of each.
+    fn empty_all(&self, victims: &[Use], reclaim_before: u64) -> Vec<Result<Moved, EngineError>> {
+        let compactor = self.share(Class::Compaction);
+        let next = AtomicUsize::new(0);
+        let outcomes = Mutex::new(Vec::with_capacity(victims.len()));
+        let work = || {
+            while let Some(victim) = victims.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let emptied = compactor.empty(victim, reclaim_before);
+                let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                outcomes.push((victim.header.epoch, emptied));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..WORKERS.min(victims.len()) {
+                let thread = std::thread::Builder::new().name("disk-compact".to_owned());
+                if let Err(error) = thread.spawn_scoped(scope, work) {
+                    tracing::debug!(%error, "no thread to empty segments beside");
+                }
+            }
+            work();
+        });
+        let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outcomes.sort_by_key(|(epoch, _)| {
+            victims.iter().position(|victim| victim.header.epoch == *epoch)
+        });
+        outcomes.into_iter().map(|(_, emptied)| emptied).collect()
     }
 
     /// Frees what holds nothing any more.
@@ -127,6 +216,7 @@ impl Engine {
                 done.freed += 1;
             }
         }
+        self.0.segments.measure_room();
         Ok(())
     }
 
@@ -145,10 +235,32 @@ impl Engine {
     }
 }
 
-impl Situation<'_> {
+impl<'a> Situation<'a> {
+    pub(super) fn new(
+        uses: &'a [Use],
+        passed_over: &'a HashSet<u64>,
+        scarce: bool,
+        now_micros: u64,
+        reclaim_micros: u64,
+    ) -> Self {
+        let mut needs: (Option<(u64, u32)>, Option<u64>) = (None, None);
+        for used in uses.iter().filter(|used| used.header.class != SegmentClass::Bulk) {
+            let Some(from) = used.needs_tombstones_from() else { continue };
+            match needs.0 {
+                Some((lowest, _)) if lowest <= from => {
+                    needs.1 = Some(needs.1.map_or(from, |second| second.min(from)));
+                }
+                before => {
+                    needs = (Some((from, used.header.id)), before.map(|(lowest, _)| lowest));
+                }
+            }
+        }
+        Situation { uses, passed_over, scarce, now_micros, reclaim_micros, needs }
+    }
+
     /// The segment whose emptying gives most, or none if that would not pay now. `oldest` prefers the one with the
-    /// oldest garbage.
-    pub(super) fn victim(&self, oldest: bool) -> Option<&Use> {
+    /// oldest garbage, if tombstones wait for that to go.
+    pub(super) fn victim(&self, oldest: bool) -> Option<&'a Use> {
         let sealed = || self.uses.iter().filter(|used| used.sealed);
         let candidates = sealed().filter(|used| {
             used.account.quarantined == 0
@@ -159,13 +271,15 @@ impl Situation<'_> {
         let (garbage, room) = sealed().fold((0, 0), |(garbage, room), used| {
             (garbage + used.room() - self.needed(used), room + used.room())
         });
-        let most = match self.free_percent < URGENT_PERCENT {
+        let most = match self.scarce {
             true => LIVE_PERCENT_MAX,
             false if garbage * 100 > room * GARBAGE_PERCENT => LIVE_PERCENT,
             false => return None,
         };
-        let pays = candidates.filter(|used| self.needed(used) * 100 <= used.room() * most);
-        if oldest {
+        let pays = candidates
+            .filter(|used| self.needed(used) * 100 <= used.room() * most && self.has_died(used));
+        let waits = |used: &Use| used.account.tombstones > 0 && self.is_aged(used);
+        if oldest && self.uses.iter().any(waits) {
             return pays.min_by_key(|used| {
                 let needs = used.needs_tombstones_from().unwrap_or(u64::MAX);
                 (needs, used.header.epoch)
@@ -184,22 +298,40 @@ impl Situation<'_> {
         (1.0 - share) * age as f64 / (1.0 + share)
     }
 
-    /// Bytes that would have to be moved: tombstones that are old enough need not.
-    fn needed(&self, used: &Use) -> u64 {
-        let old = used.header.used_micros.saturating_add(self.reclaim_micros) < self.now_micros;
-        let kept = if old {
-            used.account.live - used.account.tombstones.min(used.account.live)
-        } else {
-            used.account.live
+    /// Whether enough in it died, so that moving the rest would not only move what can be packed no closer.
+    fn has_died(&self, used: &Use) -> bool {
+        let room = used.room();
+        let filled = match used.header.class {
+            // Frames that hold few records are packed closer when they are moved the first time.
+            SegmentClass::Hot | SegmentClass::Short | SegmentClass::Free => return true,
+            SegmentClass::Cold => used.account.written,
+            SegmentClass::Bulk => {
+                let piece = (piece_len(used.header.blocks) / BLOCK) as u64;
+                room / BLOCK as u64 / piece * piece * BLOCK as u64
+            }
         };
-        kept.min(used.room())
+        filled.saturating_sub(self.needed(used)) * 100 >= room * DEAD_PERCENT
     }
 
-    /// No frame before this one is left, outside of one segment, that holds garbage: what a tombstone from before
-    /// has deleted is gone, and so the tombstone may go.
-    pub(super) fn waterline(&self, except: u32) -> u64 {
-        let logs = self.uses.iter().filter(|used| used.header.class != SegmentClass::Bulk);
-        let other = logs.filter(|used| used.header.id != except);
-        other.filter_map(Use::needs_tombstones_from).min().unwrap_or(u64::MAX)
+    /// Whether what would go is tombstones, more or less.
+    fn is_for_tombstones(&self, used: &Use) -> bool {
+        self.is_aged(used) && used.account.tombstones * 10 > used.account.live
+    }
+
+    fn is_aged(&self, used: &Use) -> bool {
+        used.header.used_micros.saturating_add(self.reclaim_micros) < self.now_micros
+    }
+
+    /// Bytes that would have to be moved: tombstones that are old enough need not, if nothing needs them.
+    fn needed(&self, used: &Use) -> u64 {
+        let waterline = match self.needs {
+            (Some((_, id)), second) if id == used.header.id => second,
+            (lowest, _) => lowest.map(|(from, _)| from),
+        };
+        let given_up = match waterline.is_none_or(|from| from > used.header.first_lsn) {
+            true if self.is_aged(used) => used.account.tombstones,
+            _ => 0,
+        };
+        used.account.live.saturating_sub(given_up).min(used.room())
     }
 }

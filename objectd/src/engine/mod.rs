@@ -102,6 +102,17 @@ pub struct Change<'a> {
     pub update: Option<&'a ObjectUpdate>,
 }
 
+/// What a device's bytes are used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Records and data that some object's state names.
+    pub live: u64,
+    /// All else in segments in use: what was deleted or replaced, and what was not filled yet or cannot be.
+    pub garbage: u64,
+    /// What no segment takes.
+    pub free: u64,
+}
+
 /// A device's engine, and the share of the disk by which this handle uses it. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>, Arc<dyn BlockIo>, Option<RecordCache>);
@@ -192,6 +203,11 @@ impl Engine {
         if record.len() > commit::record_max(self.0.segments.blocks()) {
             return Err(EngineError::TooLarge);
         }
+        if change.kind == RecordKind::Data
+            && let Some(pause) = self.0.segments.brake()
+        {
+            tokio::time::sleep(pause).await;
+        }
         let (answer, wait) = oneshot::channel();
         let request = CommitRequest { record, reservation: change.body.reservation, answer };
         if self.is_poisoned() {
@@ -218,6 +234,19 @@ impl Engine {
     /// Finds out how much room there is. Blocks.
     pub fn measure_room(&self) {
         self.0.segments.measure_room();
+    }
+
+    /// What of the device is used. Asks the file system.
+    pub fn space(&self) -> Space {
+        let room = self.0.segments.room();
+        let used = room.all.saturating_sub(room.free);
+        let live = self.0.segments.live().min(used);
+        Space { live, garbage: used - live, free: room.free }
+    }
+
+    /// Waits until room has to be made, that is, until [`Engine::maintain`] has urgent work.
+    pub async fn scarce(&self) {
+        self.0.segments.scarce().await;
     }
 
     /// Which disk interface serves the device.

@@ -13,16 +13,27 @@ use crate::io::{BLOCK, BlockBuf, BlockIo, FileId, WriteMode};
 use daemon::SharedClock;
 use futures_executor::block_on;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::Notify;
 use types::ObjectHash;
 
 /// Blocks that one zeroing write covers.
 const ZERO_BLOCKS: u32 = 256;
 /// Share of the device, in percent, that new data leaves free.
-const RESERVED_PERCENT: u64 = 3;
-/// And at least so many segments: what compaction needs to make room.
-const RESERVED_SEGMENTS: u64 = 2;
+const RESERVED_PERCENT: u64 = 2;
+/// And at least so many segments: for deletions, and for compaction to make room with.
+const RESERVED_SEGMENTS: u64 = 4;
+/// So much more, in percent of the device, is kept free by compaction; the later it begins, the more has died until
+/// then, and the less is to be moved.
+const SCARCE_PERCENT: u64 = 1;
+/// And at least so many segments.
+const SCARCE_SEGMENTS: u64 = 2;
+/// The last free segments are for compaction alone: one for bulk data, one for frames.
+const LAST_SEGMENTS: usize = 2;
+/// How long, in ms, a PUT waits for compaction when there is hardly any room left.
+const BRAKE_MAX: u64 = 256;
 
 /// All segments of a device.
 pub(super) struct Segments {
@@ -39,9 +50,57 @@ pub(super) struct Segments {
     preparing: AtomicBool,
     poisoned: Arc<AtomicBool>,
     room: AtomicBool,
+    /// How long new data is to wait, in ms.
+    brake: AtomicU64,
+    /// Somebody empties segments.
+    compacting: AtomicBool,
+    scarce: Notify,
 }
 
-/// What a segment is put to use for. The last one is kept for compaction, or no other could ever be won back.
+/// How much room there is, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    /// The whole device, as far as it may be used.
+    pub(super) all: u64,
+    /// What new data could take, free segments and the file system's room together.
+    pub(super) free: u64,
+    /// What of that is left to deletions and compaction.
+    kept: u64,
+    /// With less free than this, segments are emptied.
+    wanted: u64,
+}
+
+impl Room {
+    /// Of a device of so many bytes.
+    fn of(free: u64, all: u64, segment: u64) -> Self {
+        let kept = (all * RESERVED_PERCENT / 100).max(RESERVED_SEGMENTS * segment);
+        let margin = (all * SCARCE_PERCENT / 100).max(SCARCE_SEGMENTS * segment);
+        Room { all, free, kept, wanted: kept + margin }
+    }
+
+    /// Whether new data may be taken.
+    pub(super) fn is_there(&self) -> bool {
+        self.free > self.kept
+    }
+
+    /// Whether room has to be made.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.free < self.wanted
+    }
+
+    /// How long new data is to wait, in ms: nothing at first, and twice as long with each eighth of the margin that is
+    /// gone. So whoever writes more than can be won back becomes slower, instead of being refused.
+    fn brake(&self) -> u64 {
+        let margin = self.wanted.saturating_sub(self.kept).max(1);
+        let gone = self.wanted.saturating_sub(self.free).min(margin);
+        match gone * 8 / margin {
+            0 => 0,
+            eighths => BRAKE_MAX >> (8 - eighths),
+        }
+    }
+}
+
+/// What a segment is put to use for. The last ones are kept for compaction, or no other could ever be won back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// What clients and replicators want.
@@ -187,6 +246,9 @@ impl Segments {
             preparing: AtomicBool::new(false),
             poisoned,
             room: AtomicBool::new(true),
+            brake: AtomicU64::new(0),
+            compacting: AtomicBool::new(false),
+            scarce: Notify::new(),
         }
     }
 
@@ -215,34 +277,59 @@ impl Segments {
         self.room.load(Ordering::Acquire)
     }
 
-    /// Bytes that new data could take, free segments and the file system's room together, and bytes of the device.
-    fn measure(&self) -> (u64, u64) {
+    /// Finds out how much room there is. The file system may take its time when the disk does.
+    pub(super) fn room(&self) -> Room {
         let segment_bytes = self.segment_bytes();
-        let (free, all) = {
-            let state = self.state();
-            (state.free.len() as u64, (state.uses.len() + state.free.len()) as u64)
-        };
-        let made = all * segment_bytes;
+        let free = self.state().free.len() as u64;
+        let made = self.made_bytes();
         let mut more = self.io.free_bytes().unwrap_or(0).saturating_sub(self.reserve_bytes);
         if self.capacity_bytes > 0 {
             more = more.min(self.capacity_bytes.saturating_sub(made));
         }
         // A part of a segment is no use.
         let more = more / segment_bytes * segment_bytes;
-        (free * segment_bytes + more, made + more)
+        Room::of(free * segment_bytes + more, made + more, segment_bytes)
     }
 
-    /// Finds out how much room there is. The file system may take its time when the disk does.
+    /// The same, and remembers it.
     pub(super) fn measure_room(&self) {
-        let (free, all) = self.measure();
-        let kept = (all * RESERVED_PERCENT / 100).max(RESERVED_SEGMENTS * self.segment_bytes());
-        self.room.store(free > kept, Ordering::Release);
+        let room = self.room();
+        self.room.store(room.is_there(), Ordering::Release);
+        self.brake.store(room.brake(), Ordering::Release);
+        if room.is_scarce() {
+            self.scarce.notify_one();
+        }
     }
 
-    /// Free bytes in percent of all.
-    pub(super) fn free_percent(&self) -> u64 {
-        let (free, all) = self.measure();
-        free * 100 / all.max(1)
+    /// What lives, in bytes.
+    pub(super) fn live(&self) -> u64 {
+        self.state().uses.values().map(|used| used.account.live).sum()
+    }
+
+    /// Waits until room has to be made.
+    pub(super) async fn scarce(&self) {
+        self.scarce.notified().await;
+    }
+
+    /// Says whether segments are being emptied.
+    pub(super) fn set_compacting(&self, compacting: bool) {
+        self.compacting.store(compacting, Ordering::Release);
+    }
+
+    /// How long new data is to wait for those who make room, while they do.
+    pub(super) fn brake(&self) -> Option<Duration> {
+        let millis = self.brake.load(Ordering::Acquire);
+        let waits = millis > 0 && self.compacting.load(Ordering::Acquire);
+        waits.then(|| Duration::from_millis(millis))
+    }
+
+    /// No frame before this one is left, outside of one segment, that holds garbage: what a tombstone from before
+    /// has deleted is gone, and so the tombstone may go.
+    pub(super) fn waterline(&self, except: u32) -> u64 {
+        let state = self.state();
+        let logs = state.uses.values().filter(|used| used.header.class != SegmentClass::Bulk);
+        let other = logs.filter(|used| used.header.id != except);
+        other.filter_map(Use::needs_tombstones_from).min().unwrap_or(u64::MAX)
     }
 
     fn keep_file(&self, id: u32, file: FileId) {
@@ -252,11 +339,14 @@ impl Segments {
 
     /// Whether the device may have one more segment.
     fn may_grow(&self) -> bool {
-        let made = {
-            let state = self.state();
-            state.uses.len() as u64 + state.free.len() as u64
-        };
-        self.capacity_bytes == 0 || (made + 1) * self.segment_bytes() <= self.capacity_bytes
+        let with_one_more = self.made_bytes() + self.segment_bytes();
+        self.capacity_bytes == 0 || with_one_more <= self.capacity_bytes
+    }
+
+    /// What all segments take together, those among them that are being zeroed or put to use.
+    fn made_bytes(&self) -> u64 {
+        let made = self.table.read().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        made * self.segment_bytes()
     }
 
     /// Whether the file system has room for it, too.
@@ -293,7 +383,7 @@ impl Segments {
         let more = self.can_grow();
         let (id, free, epoch, first_lsn, unbroken) = {
             let mut state = self.state();
-            if purpose == Purpose::Requests && !more && state.free.len() <= 1 {
+            if purpose == Purpose::Requests && !more && state.free.len() <= LAST_SEGMENTS {
                 return Err(EngineError::Full);
             }
             // No frame belongs to a bulk segment, but what its header said before must still be said.
@@ -486,8 +576,10 @@ impl Segments {
 
     /// Gives back what no record will name.
     pub(super) fn give_back(&self, extents: &[Extent]) {
-        self.keep(extents);
-        self.state().returned.extend_from_slice(extents);
+        let mut state = self.state();
+        state.keep(extents);
+        // At once: of a segment that was freed in between, nothing may be given out.
+        state.returned.extend_from_slice(extents);
     }
 
     /// Blocks of a segment that is being emptied are not given to anybody.
@@ -497,12 +589,7 @@ impl Segments {
 
     /// Records name these blocks now, or nobody does any more.
     pub(super) fn keep(&self, extents: &[Extent]) {
-        let mut state = self.state();
-        for extent in extents {
-            if let Some(used) = state.uses.get_mut(&extent.segment) {
-                used.reserved = used.reserved.saturating_sub(extent.blocks);
-            }
-        }
+        self.state().keep(extents);
     }
 
     /// What lives in a segment in use.
@@ -545,6 +632,14 @@ impl Segments {
 }
 
 impl State {
+    fn keep(&mut self, extents: &[Extent]) {
+        for extent in extents {
+            if let Some(used) = self.uses.get_mut(&extent.segment) {
+                used.reserved = used.reserved.saturating_sub(extent.blocks);
+            }
+        }
+    }
+
     /// A free segment, if there is one. `leave_prepared`: only one that was used before.
     fn take_free(&mut self, leave_prepared: bool) -> Option<u32> {
         let fits = |id: &u32| !leave_prepared || !self.prepared.contains(id);

@@ -311,3 +311,140 @@ async fn a_tombstone_stays_while_late_data_that_it_deleted_is_on_the_disk() {
     assert!(get(&engine, 1).await.expect("read").is_none(), "the object is back");
     close(engine).await;
 }
+
+fn bare(kind: RecordKind, number: u64, raw: u64, metadata: &Metadata) -> Change<'_> {
+    Change {
+        kind,
+        hash: hash_of(number),
+        timestamp: Timestamp::from_raw(raw),
+        content_type_timestamp: None,
+        delete_at: 0,
+        fragment: None,
+        metadata,
+        body: StoredBody::default(),
+        update: None,
+    }
+}
+
+/// What came after a purge lives, also if it says the same as what the purge took; and purges are moved like all else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_that_is_moved_takes_nothing_that_came_after_it() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let (at, none) = (device.now(), Metadata::default());
+    // Garbage that is older than the purge, among what lives, so that the purge is needed.
+    for number in 100..140 {
+        put(&engine, number, at, &content(number, 15_000)).await.expect("put");
+    }
+    delete(&engine, 100, at + 1).await.expect("deleted");
+    put(&engine, 1, at, &content(1, 9000)).await.expect("put");
+    engine.commit(bare(RecordKind::Purge, 1, at, &none)).await.expect("purged");
+    for number in 200..260 {
+        put(&engine, number, at, &content(number, 15_000)).await.expect("put");
+    }
+    put(&engine, 1, at, &content(1, 9000)).await.expect("put again");
+    for number in 200..260 {
+        delete(&engine, number, at + 1).await.expect("deleted");
+    }
+    for _ in 0..4 {
+        maintain(&engine).await;
+    }
+    assert!(get(&engine, 1).await.expect("read").is_some(), "the object is lost");
+    close(engine).await;
+    let engine = device.open("/made-anew");
+    assert!(get(&engine, 1).await.expect("read").is_some(), "the object is lost");
+    close(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tombstone_stays_while_its_container_was_not_told() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let none = Metadata::default();
+    let at = device.now();
+    for number in 0..2 {
+        let update = update_of(number, at);
+        let change =
+            Change { update: Some(&update), ..bare(RecordKind::Tombstone, number, at, &none) };
+        engine.commit(change).await.expect("deleted");
+    }
+    let told = engine.pending_updates(UpdateToken(0), 1).await.expect("listed")[0].0;
+    engine.updates_done(vec![told]).await.expect("done");
+    device.clock.advance_micros(7_200_000_000);
+    let mut retired = 0;
+    for _ in 0..4 {
+        retired += maintain(&engine).await.retired;
+    }
+    assert_eq!(retired, 1);
+    close(engine).await;
+    let engine = device.open("/made-anew");
+    assert_eq!(engine.pending_updates(UpdateToken(0), 10).await.expect("listed").len(), 1);
+    close(engine).await;
+}
+
+/// Whether a tombstone is needed is decided where nothing can come in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_late_while_a_segment_is_emptied_still_counts() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let at = device.now();
+    delete(&engine, 1, at + 10).await.expect("deleted");
+    let state = engine.state(hash_of(1)).await.expect("state");
+    let tombstone = state.tombstone().expect("a tombstone").location;
+    put(&engine, 1, at, &content(1, 9000)).await.expect("put, and dead on arrival");
+    let needed = tokio::task::spawn_blocking({
+        let engine = engine.clone();
+        move || {
+            let markers = vec![(hash_of(1), tombstone)];
+            engine.tell(|answer| commit::Job::Retire(tombstone.segment, markers, answer))
+        }
+    });
+    assert_eq!(needed.await.expect("joined").expect("told").len(), 1);
+    assert!(!engine.state(hash_of(1)).await.expect("state").is_empty());
+    close(engine).await;
+}
+
+/// A device of few segments must not wait for a share of free space that is less than one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_device_that_is_full_wins_back_what_little_is_garbage() {
+    let device = Device::new();
+    let options = EngineOptions { capacity_bytes: 20 * 128 * 4096, ..Device::options() };
+    let disk: Arc<dyn BlockIo> = Arc::new(device.disk.clone());
+    let clock = Arc::<ManualClock>::clone(&device.clock);
+    let opened =
+        Engine::open(disk, Path::new("/index"), &device.budget, &identity(), &options, clock);
+    let engine = opened.expect("opens");
+    let mut stored = 0;
+    while engine.has_room() {
+        put(&engine, stored, device.now(), &content(stored, 15_000)).await.expect("put");
+        stored += 1;
+    }
+    for number in (0..stored).step_by(4) {
+        delete(&engine, number, device.now() + 1).await.expect("deleted");
+    }
+    while maintain(&engine).await != Maintenance::default() {}
+    assert!(engine.has_room(), "it stays full");
+    for number in (0..stored).filter(|number| number % 4 > 0) {
+        let (_, found) = get(&engine, number).await.expect("read").expect("there");
+        assert!(found == content(number, 15_000));
+    }
+    close(engine).await;
+}
+
+/// Pieces of bulk data that do not fill a segment leave a rest that moving them does not win back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lives_is_not_moved_for_nothing() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let mut stored = 0;
+    while engine.has_room() {
+        put(&engine, stored, device.now(), &content(stored, 32 * 4096)).await.expect("put");
+        stored += 1;
+    }
+    let mut rounds = 0;
+    while maintain(&engine).await != Maintenance::default() {
+        rounds += 1;
+        assert!(rounds < 10, "it moves what lives, and for nothing");
+    }
+    close(engine).await;
+}
