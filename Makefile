@@ -4,17 +4,19 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/apus/target
 # Where rustup puts cargo, which a shell that was opened before does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
-# What `make run` passes on to `apus serve`, and `make bench` and `make compare…` to the benchmarks.
+# What `make run` passes on to `apus serve`, `make bench` and `make compare…` to the benchmarks, and `make fuzz` to
+# its script.
 ARGS ?=
 # What `make clean-data` removes.
 DATA ?= data
 
-.PHONY: help run test check bench compare compare-objectd clean-data
+.PHONY: help run test check fuzz bench compare compare-objectd clean-data
 
 help:
 	@echo "make run         build apus and serve a cloud; ARGS='--listen 127.0.0.1:9000' and the like"
 	@echo "make test        run every test"
 	@echo "make check       what a change must pass before it is sent: format, lints, house rules, licences"
+	@echo "make fuzz        run every fuzz target for two minutes; ARGS='600' for ten each"
 	@echo "make bench       run the benchmarks"
 	@echo "make compare     measure apus beside Python Swift on this machine; benches/README.md says how"
 	@echo "make compare-objectd  measure the object server alone beside Swift's"
@@ -28,6 +30,10 @@ test:
 
 check:
 	@scripts/check.sh
+
+fuzz:
+	@scripts/setup.sh build
+	@scripts/fuzz.sh $(ARGS)
 
 bench:
 	@scripts/setup.sh build

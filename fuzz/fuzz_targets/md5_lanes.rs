@@ -1,5 +1,5 @@
-//! Texts of any lengths, cut anywhere, through every kernel and the service: `cargo +nightly fuzz run md5_lanes
-//! fuzz/corpus/md5_lanes fuzz/seeds/md5_lanes`. The seeds are run by an ordinary test of `lanes` too.
+//! Texts of any lengths, cut anywhere, through every kernel and the service: `make fuzz`. The seeds are run by an
+//! ordinary test of `lanes` too.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any bytes through everything that reads what lies on a disk: `cargo +nightly fuzz run objectd_decoders`. An ordinary
-//! test of `objectd` runs the same on random bytes and on records that are almost right.
+//! Any bytes through everything that reads what lies on a disk: `make fuzz`. An ordinary test of `objectd` runs the
+//! same on random bytes and on records that are almost right.
 
 #![no_main]
 

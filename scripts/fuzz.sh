@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Builds the fuzz targets and runs each for so many seconds: scripts/fuzz.sh [SECONDS] [TARGET…]. What was learned stays
+# in fuzz/corpus, and what broke one is in fuzz/artifacts. Ends with an error if anything did.
+#
+# FUZZ_SANITIZER names the sanitizer, or none; `address` also sees what C code does, and is slower.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH="$PATH:$HOME/.cargo/bin"
+
+say() { printf 'fuzz [%4d s]: %s\n' "$SECONDS" "$*"; }
+
+seconds="${1:-120}"
+shift || true
+targets=("$@")
+
+# Fuzzing needs switches of the compiler that are not stable; the compiler is the one of every other build.
+export RUSTC_BOOTSTRAP=1
+sanitizer="${FUZZ_SANITIZER:-address}"
+# Of its own: everything is compiled with other switches.
+target_dir="${CARGO_TARGET_DIR:-$HOME/.cache/apus/target}/fuzz"
+
+if ! cargo fuzz --version >/dev/null 2>&1; then
+    say "installing cargo-fuzz for this user"
+    cargo install cargo-fuzz --locked
+fi
+if [ "${#targets[@]}" = 0 ]; then
+    mapfile -t targets < <(cargo fuzz list)
+fi
+say "building (the first time also RocksDB, which takes a while)"
+cargo fuzz build --sanitizer "$sanitizer" --target-dir "$target_dir"
+for target in "${targets[@]}"; do
+    corpus=("fuzz/corpus/$target")
+    mkdir -p "${corpus[0]}"
+    if [ -d "fuzz/seeds/$target" ]; then
+        corpus+=("fuzz/seeds/$target")
+    fi
+    say "$target, for $seconds s"
+    cargo fuzz run --sanitizer "$sanitizer" --target-dir "$target_dir" "$target" "${corpus[@]}" -- \
+        -max_total_time="$seconds" -max_len=65536 -timeout=20 -print_final_stats=1
+done
+say "nothing was found"
