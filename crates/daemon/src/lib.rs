@@ -8,6 +8,7 @@ mod access;
 mod answer;
 mod clock;
 mod config;
+mod head_timer;
 mod lock;
 mod meters;
 mod patience;

@@ -1,9 +1,10 @@
 //! Serving a [`Service`] on a socket, within limits.
 
+use crate::head_timer::HeadTimer;
 use crate::patience::Patient;
 use crate::running::Shutdown;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -109,7 +110,7 @@ async fn converse(
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::new(options.header_timeout))
         .header_read_timeout(options.header_timeout)
         .max_headers(options.headers_max)
         .max_buf_size(options.header_bytes_max.max(8192))
@@ -130,5 +131,47 @@ async fn converse(
 fn log_end(ended: Result<(), hyper::Error>) {
     if let Err(error) = ended {
         tracing::debug!(error = crate::telemetry::chain(&error), "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// A server that answers all with 200, and where it listens.
+    async fn serving(options: ServeOptions) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let service =
+            wire::service_fn((), |(), _| async { crate::text(http::StatusCode::OK, "OK") });
+        tokio::spawn(serve(listener, service, options, Shutdown::default()));
+        address
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_come_is_not_waited_for() {
+        let patience = Duration::from_millis(300);
+        let address =
+            serving(ServeOptions { header_timeout: patience, ..Default::default() }).await;
+        for begun in [&b""[..], b"GET / HTT"] {
+            let mut stream = TcpStream::connect(address).await.expect("connects");
+            // Requests that were answered in time do not shorten what the next one has.
+            for _ in 0..3 {
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"OK") {
+                    assert_ne!(stream.read_buf(&mut answer).await.expect("an answer"), 0);
+                }
+            }
+            let last = Instant::now();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("still open");
+            stream.write_all(begun).await.expect("sent");
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.expect("closed in order");
+            assert!(rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
+            assert!(last.elapsed() >= patience, "{:?}", last.elapsed());
+        }
     }
 }
