@@ -1,5 +1,6 @@
 //! What every [`BlockIo`] must do, run against all three.
 
+use super::uring::Buffers;
 use super::*;
 
 fn pattern(seed: u8, blocks: u32) -> BlockBuf {
@@ -8,12 +9,13 @@ fn pattern(seed: u8, blocks: u32) -> BlockBuf {
 }
 
 async fn conforms(device: Arc<dyn BlockIo>) {
+    long_transfers_conform(&device).await;
     let file = device.create("a.seg", 16).await.expect("created");
     let other = device.create("b.seg", 4).await.expect("created");
     assert_ne!(file, other);
     let mut names = device.list().await.expect("listed");
     names.sort();
-    assert_eq!(names, ["a.seg", "b.seg"]);
+    assert_eq!(names, ["a.seg", "b.seg", "long.seg"]);
 
     let zeros = device.read(file, 0, 16).await.expect("read");
     assert!(zeros.as_ref().iter().all(|byte| *byte == 0), "a new file reads as zeros");
@@ -58,6 +60,37 @@ async fn conforms(device: Arc<dyn BlockIo>) {
     }
 }
 
+/// Transfers as of large objects, more at a time than there are buffers made for them.
+async fn long_transfers_conform(device: &Arc<dyn BlockIo>) {
+    const MIB: u32 = (1 << 20) / BLOCK as u32;
+    let file = device.create("long.seg", 6 * MIB).await.expect("created");
+    for round in 0..2u8 {
+        let lengths = [MIB, MIB - 1, MIB / 2, MIB / 2 - 1, MIB + 1, 1];
+        for (at, length) in (0..).map(|i| i * MIB).zip(lengths) {
+            let length = length.min(6 * MIB - at);
+            let mode = [WriteMode::Volatile, WriteMode::Durable][usize::from(round)];
+            let seed = at as u8 ^ length as u8 ^ round;
+            let buf = device.write(file, at, pattern(seed, length), mode).await.expect("written");
+            assert!(buf.as_ref() == pattern(seed, length).as_ref(), "the buffer comes back");
+            let back = device.read(file, at, length).await.expect("read");
+            assert!(back.as_ref() == pattern(seed, length).as_ref(), "{at} {length}");
+        }
+    }
+    let write =
+        |i: u32| device.write(file, i % 6 * MIB, pattern((i % 6) as u8, MIB), WriteMode::Volatile);
+    for done in futures_util::future::join_all((0..6).map(write)).await {
+        done.expect("written");
+    }
+    let reads = (0..48).map(|i| device.read(file, i % 6 * MIB, MIB));
+    for (i, back) in futures_util::future::join_all(reads).await.into_iter().enumerate() {
+        let back = back.expect("read");
+        assert!(back.as_ref() == pattern((i % 6) as u8, MIB).as_ref(), "{i}");
+    }
+    assert!(device.read(file, 5 * MIB, MIB + 1).await.is_err(), "a long read past the end fails");
+    let past = device.write(file, 6 * MIB - 1, pattern(1, MIB), WriteMode::Durable).await;
+    assert!(past.is_err(), "a long write past the end fails");
+}
+
 #[tokio::test]
 async fn threads_conform() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -67,9 +100,12 @@ async fn threads_conform() {
 #[tokio::test]
 async fn uring_conforms() {
     let dir = tempfile::tempdir().expect("a directory");
-    match UringIo::open(dir.path()) {
-        Ok(uring) => conforms(Arc::new(uring)).await,
-        Err(error) => eprintln!("SKIPPED: this kernel grants no io_uring: {error}"),
+    for buffers in [Buffers::Registered, Buffers::Plain] {
+        let dir = dir.path().join(format!("{buffers:?}"));
+        match UringIo::open_with(&dir, buffers) {
+            Ok(uring) => conforms(Arc::new(uring)).await,
+            Err(error) => eprintln!("SKIPPED: this kernel grants no io_uring: {error}"),
+        }
     }
 }
 
@@ -98,15 +134,15 @@ async fn a_full_queue_makes_plain_threads_wait_too() {
 
 #[tokio::test]
 async fn the_simulation_conforms() {
-    conforms(Arc::new(SimIo::new(1 << 20, 1))).await;
+    conforms(Arc::new(SimIo::new(64 << 20, 1))).await;
 }
 
 #[tokio::test]
 async fn a_fair_share_conforms() {
     for class in Class::ALL {
-        let disk = Arc::new(SimIo::new(1 << 20, 1));
+        let disk = Arc::new(SimIo::new(64 << 20, 1));
         conforms(FairIo::new(disk).share(class)).await;
-        let disk = Arc::new(SimIo::new(1 << 20, 1));
+        let disk = Arc::new(SimIo::new(64 << 20, 1));
         let narrow = Window { operations: 1, blocks: 1 };
         conforms(FairIo::with_window(disk, narrow).share(class)).await;
     }

@@ -19,7 +19,9 @@ mod conformance;
 mod fair;
 #[cfg(test)]
 mod model;
+mod pool;
 mod queue;
+mod registered;
 mod sim;
 mod storage;
 mod sync;
