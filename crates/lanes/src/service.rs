@@ -5,11 +5,22 @@ use crate::kernel::Kernel;
 use crate::stream::{Desk, Md5Stream};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Cores for each thread that [`Md5Lanes::workers_for_cores`] counts. One thread keeps up with far more streams than
 /// four cores can receive.
 const CORES_PER_WORKER: usize = 4;
+
+/// How long a worker waits for more streams before it begins with few, at least and at most. A few lanes take as long as
+/// many, so each stream that comes meanwhile is computed almost for nothing.
+const PATIENCE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(2));
+/// No stream that has given nothing for longer than two of these is waited for.
+const SPELL: Duration = Duration::from_millis(10);
+
+/// Bit of [`Ready::open`]: there are no workers any more.
+const STOPPED: usize = 1 << (usize::BITS - 1);
 
 /// Why the service could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +80,10 @@ pub(crate) struct Ready {
     workers: usize,
     queue: Mutex<Queue>,
     called: Condvar,
+    /// Enough streams are in the queue for a worker that waits for more.
+    enough: Condvar,
+    /// Streams that are long and not finished, and [`STOPPED`].
+    open: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -78,12 +93,66 @@ struct Queue {
     awake: usize,
     /// Workers that have been called and have not come yet.
     calls: usize,
+    /// Workers that wait for more streams.
+    gathering: usize,
+    spell: Spell,
     stopped: bool,
+}
+
+/// Who has given something lately.
+#[derive(Debug, Default)]
+struct Spell {
+    /// Of the spell that is now; see [`Desk::comes_in`].
+    number: u32,
+    ends: Option<Instant>,
+    /// Streams that have come in it, and in the one before.
+    streams: (usize, usize),
+}
+
+impl Spell {
+    fn comes(&mut self, stream: &Desk) {
+        self.streams.0 += usize::from(stream.comes_in(self.number));
+    }
+
+    fn pass(&mut self, now: Instant) {
+        if self.ends.is_none_or(|ends| ends <= now) {
+            self.number = self.number.wrapping_add(1);
+            self.ends = Some(now + SPELL);
+            self.streams = (0, self.streams.0);
+        }
+    }
+}
+
+impl Queue {
+    /// Whether more streams are in the queue than it is worth to wait for: those that were there lately, or enough for
+    /// the smaller vectors.
+    fn is_worth_it(&self, kernel: Kernel) -> bool {
+        let lately = self.spell.streams.0.max(self.spell.streams.1);
+        self.streams.len() >= lately.min(kernel.lanes() / 2)
+    }
 }
 
 impl Ready {
     fn new(kernel: Kernel, workers: usize) -> Self {
-        Ready { kernel, workers, queue: Mutex::default(), called: Condvar::new() }
+        let (called, enough) = (Condvar::new(), Condvar::new());
+        let open = AtomicUsize::new(0);
+        Ready { kernel, workers, queue: Mutex::default(), called, enough, open }
+    }
+
+    /// A stream has become long.
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A long stream is finished, or given up.
+    pub(crate) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether one stream cannot share lanes with another, and is best computed by its caller.
+    pub(crate) fn is_alone(&self) -> bool {
+        let open = self.open.load(Ordering::Relaxed);
+        open <= 1 || self.kernel.lanes() == 1 && open & STOPPED == 0
     }
 
     /// Each change under the lock is whole, so a poisoned lock is as good as any.
@@ -98,6 +167,7 @@ impl Ready {
         if queue.stopped {
             return false;
         }
+        queue.spell.comes(&stream);
         queue.streams.push_back(stream);
         let enough = queue.streams.len() > self.kernel.lanes() / 2;
         if queue.awake == 0 || (enough && queue.awake < self.workers) {
@@ -105,6 +175,9 @@ impl Ready {
             queue.calls += 1;
             drop(queue);
             self.called.notify_one();
+        } else if queue.gathering > 0 && queue.is_worth_it(self.kernel) {
+            drop(queue);
+            self.enough.notify_all();
         }
         true
     }
@@ -114,11 +187,13 @@ impl Ready {
     }
 
     fn stop(&self) {
+        self.open.fetch_or(STOPPED, Ordering::Relaxed);
         let mut queue = self.queue();
         queue.stopped = true;
         let streams = std::mem::take(&mut queue.streams);
         drop(queue);
         self.called.notify_all();
+        self.enough.notify_all();
         for stream in streams {
             stream.lose();
         }
@@ -126,8 +201,10 @@ impl Ready {
 
     /// The life of a worker.
     fn work(&self) {
+        let mut patience = PATIENCE.0;
         while self.wait_for_call() {
             loop {
+                patience = self.gather(patience);
                 // Nothing is known to panic. If it does all the same, the streams in the lanes are lost, and no other.
                 let _ = catch_unwind(AssertUnwindSafe(|| self.compute()));
                 if self.rest() {
@@ -144,6 +221,31 @@ impl Ready {
         let mut queue = called.unwrap_or_else(PoisonError::into_inner);
         queue.calls = queue.calls.saturating_sub(1);
         !queue.stopped
+    }
+
+    /// Waits a while for more streams if that is worth it, and gives how long to wait the next time: longer if others
+    /// came, shorter if none did.
+    fn gather(&self, patience: Duration) -> Duration {
+        let (now, mut queue) = (Instant::now(), self.queue());
+        queue.spell.pass(now);
+        let began_with = queue.streams.len();
+        if queue.is_worth_it(self.kernel) {
+            return patience;
+        }
+        queue.gathering += 1;
+        while !queue.is_worth_it(self.kernel) && !queue.stopped {
+            let left = (now + patience).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue = self.enough.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.gathering -= 1;
+        // It grows faster than it shrinks, or it would settle where every second wait is for nothing.
+        match queue.streams.len() > began_with {
+            true => (patience * 4).min(PATIENCE.1),
+            false => (patience / 2).max(PATIENCE.0),
+        }
     }
 
     /// Goes to rest if there is nothing to do.

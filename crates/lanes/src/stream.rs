@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -47,8 +48,10 @@ impl Md5Stream {
         Md5Stream { ready, side: Side::Caller(Digest::default()) }
     }
 
-    /// Takes more. Waits only while more than two pieces of 64 KiB of this stream would be waiting, so what is computed
-    /// is usually not yet all that was given.
+    /// Takes more. Beside other long streams it waits only while more than two pieces of 64 KiB of this stream would be
+    /// waiting, so what is computed is usually not yet all that was given. Alone it is computed here: there is nothing
+    /// to be shared, and handing it over would cost more. After each piece others have their turn, so the caller's
+    /// thread is held for a tenth of a millisecond at most.
     ///
     /// A stream whose update was not awaited to its end may have taken a part of `bytes`, and is good for nothing.
     pub async fn update(&mut self, mut bytes: Bytes) -> Result<(), Stopped> {
@@ -59,6 +62,7 @@ impl Md5Stream {
             }
             Side::Caller(digest) => {
                 let desk = Arc::new(Desk::new(std::mem::take(digest)));
+                self.ready.opened();
                 self.side = Side::Both(Arc::clone(&desk));
                 desk
             }
@@ -66,6 +70,19 @@ impl Md5Stream {
         };
         while !bytes.is_empty() {
             let piece = bytes.split_to(bytes.len().min(PIECE_MAX));
+            let piece = match self.ready.is_alone() {
+                true => desk.take_home(piece),
+                false => Err(piece),
+            };
+            let piece = match piece {
+                Ok(mut piece) => {
+                    piece.compute();
+                    piece.finish();
+                    yield_once().await;
+                    continue;
+                }
+                Err(piece) => piece,
+            };
             poll_fn(|context| desk.poll_room(context, piece.len())).await?;
             if desk.give(piece)? && !self.ready.push(Arc::clone(&desk)) {
                 desk.lose();
@@ -88,13 +105,31 @@ impl Drop for Md5Stream {
     fn drop(&mut self) {
         if let Side::Both(desk) = &self.side {
             desk.lose();
+            self.ready.closed();
         }
     }
 }
 
+/// Lets other tasks of this thread have their turn.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// What a caller and a worker share of a stream.
 #[derive(Debug)]
-pub(crate) struct Desk(Mutex<Papers>);
+pub(crate) struct Desk {
+    papers: Mutex<Papers>,
+    /// The last spell in which it was put into the queue.
+    spell: AtomicU32,
+}
 
 #[derive(Debug)]
 struct Papers {
@@ -129,12 +164,18 @@ impl Papers {
 impl Desk {
     fn new(digest: Digest) -> Self {
         let place = Place::Home(digest);
-        Desk(Mutex::new(Papers { place, waiting: VecDeque::new(), waker: None }))
+        let papers = Mutex::new(Papers { place, waiting: VecDeque::new(), waker: None });
+        Desk { papers, spell: AtomicU32::new(0) }
+    }
+
+    /// Notes the spell in which it comes, and says whether it is the first time in that one.
+    pub(crate) fn comes_in(&self, spell: u32) -> bool {
+        self.spell.swap(spell, Ordering::Relaxed) != spell
     }
 
     /// Nothing that may panic runs under the lock, so there is nothing half done behind a poisoned one.
     fn papers(&self) -> MutexGuard<'_, Papers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a piece of so many bytes may be given.
@@ -177,6 +218,18 @@ impl Desk {
         };
         papers.waiting.push_back(piece);
         Ok(queue)
+    }
+
+    /// Gives a piece to its own caller, to be computed at once; back if the digest is not here or not all before it is
+    /// in it.
+    fn take_home(self: &Arc<Self>, bytes: Bytes) -> Result<Piece, Bytes> {
+        let mut papers = self.papers();
+        let Place::Home(digest) = &mut papers.place else { return Err(bytes) };
+        let mut digest = std::mem::take(digest);
+        papers.place = Place::Away;
+        drop(papers);
+        let whole = digest.take_ends(&bytes);
+        Ok(Piece { desk: Arc::clone(self), digest, bytes, whole, back: false })
     }
 
     /// Gives a worker the next piece, with the digest it goes into; nothing if the stream was given up.
@@ -243,6 +296,12 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    /// Computes it here.
+    fn compute(&mut self) {
+        let blocks = self.bytes[self.whole.clone()].as_chunks().0;
+        md5::block_api::compress(&mut self.digest.state, blocks);
+    }
+
     /// Gives the digest back. If more waits, the stream is given, to be queued again.
     pub(crate) fn finish(mut self) -> Option<Arc<Desk>> {
         // It may be anybody's memory, and what goes wrong in giving it back must not harm other streams.

@@ -111,8 +111,72 @@ async fn memory_that_bites_harms_its_own_stream_only() {
     }
 }
 
+/// Memory that tells which thread gave it back, which is the one that computed.
+struct Telling(Bytes, std::sync::mpsc::Sender<Option<String>>);
+
+impl AsRef<[u8]> for Telling {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        let _ = self.1.send(std::thread::current().name().map(str::to_owned));
+    }
+}
+
 #[tokio::test]
-async fn a_long_update_waits_for_the_workers() {
+async fn a_stream_that_is_alone_is_computed_by_its_caller() {
+    let here = std::thread::current().name().map(str::to_owned);
+    for kernel in Kernel::available() {
+        let service = Md5Lanes::start_with(kernel, 1).expect("threads");
+        let (tell, told) = std::sync::mpsc::channel();
+        let telling = || Bytes::from_owner(Telling(bytes(60_000, 3), tell.clone()));
+        let mut first = service.stream();
+        first.update(telling()).await.expect("it runs");
+        assert_eq!(told.recv(), Ok(here.clone()), "{kernel:?}");
+        let mut second = service.stream();
+        second.update(telling()).await.expect("it runs");
+        first.update(telling()).await.expect("it runs");
+        for _ in 0..2 {
+            let shared = told.recv().expect("told");
+            assert_eq!(shared != here, kernel != Kernel::Scalar, "{kernel:?}");
+        }
+        drop(second);
+        let expected: [u8; 16] = Md5::digest([bytes(60_000, 3), bytes(60_000, 3)].concat()).into();
+        assert_eq!(first.finish().await, Ok(expected));
+        let mut last = service.stream();
+        last.update(telling()).await.expect("it runs");
+        assert_eq!(told.recv(), Ok(here.clone()), "alone again, with {kernel:?}");
+    }
+}
+
+#[tokio::test]
+async fn streams_change_between_their_callers_and_the_workers() {
+    let service = Md5Lanes::start(1).expect("threads");
+    for round in 0..50 {
+        let whole = bytes(500_000, round);
+        let (mut long, mut rest) = (service.stream(), whole.clone());
+        let mut other = None;
+        while !rest.is_empty() {
+            long.update(rest.split_to(rest.len().min(30_000 + round))).await.expect("it runs");
+            // Another one comes and goes.
+            other = match other {
+                None => {
+                    let mut other = service.stream();
+                    other.update(bytes(20_000, round)).await.expect("it runs");
+                    Some(other)
+                }
+                Some(_) => None,
+            };
+        }
+        assert_eq!(long.finish().await, Ok(Md5::digest(&whole).into()), "{round}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_update_lets_others_have_their_turn() {
     let service = Md5Lanes::start(1).expect("threads");
     let memory = bytes(64 * MIB, 1);
     let mut stream = service.stream();
