@@ -204,8 +204,8 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         Duration::from_millis(config.checkpoint_ms.max(100)),
         env.shutdown.clone(),
     ));
-    let named = devices.iter().map(|(device, engine)| (device.clone(), engine.clone()));
-    let room = tokio::spawn(watch_room(named.collect(), env.shutdown.clone()));
+    let watched = named().map(|(device, engine)| (device.clone(), engine.clone()));
+    let room = tokio::spawn(watch_room(watched.collect(), env.shutdown.clone()));
     let pause = Duration::from_millis(config.compaction_ms.max(10));
     let mut tasks = vec![checkpoints, room];
     for (device, engine) in named() {

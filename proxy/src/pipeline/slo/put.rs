@@ -349,7 +349,9 @@ fn describe(call: &mut Call, checked: &Checked) {
         (header::CONTENT_LENGTH, Some(HeaderValue::from(checked.text.len()))),
     ];
     for (name, value) in values {
-        headers.extend(value.map(|value| (name, value)));
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
     }
 }
 
