@@ -6,7 +6,7 @@ use types::{Limits, Policies, PolicyIndex};
 
 use crate::pipeline::{
     bulk, copy, cors, crossdomain, dlo, domain_remap, formpost, gatekeeper, healthcheck,
-    list_endpoints, name_check, ratelimit, read_only, slo, staticweb, tempurl,
+    list_endpoints, name_check, ratelimit, read_only, slo, staticweb, symlink, tempurl,
 };
 
 /// In which order the primaries of a partition are asked.
@@ -75,6 +75,8 @@ pub struct Config {
     pub read_only: read_only::Config,
     /// Of the middleware `copy`.
     pub copy: copy::Config,
+    /// Of the middleware `symlink`.
+    pub symlink: symlink::Config,
     /// Of the middleware `slo`.
     pub slo: slo::Config,
     /// Of the middleware `dlo`.
@@ -147,6 +149,7 @@ impl Default for Config {
             name_check: name_check::Config::default(),
             ratelimit: ratelimit::Config::default(),
             read_only: read_only::Config::default(),
+            symlink: symlink::Config::default(),
             limits: Limits::default(),
         }
     }

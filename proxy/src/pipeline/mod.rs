@@ -33,6 +33,7 @@ pub(crate) mod read_only;
 mod segments;
 pub(crate) mod slo;
 pub(crate) mod staticweb;
+pub(crate) mod symlink;
 mod tempauth;
 pub(crate) mod tempurl;
 
@@ -189,6 +190,7 @@ const ORDER: &[Known] = &[
     Known { name: "account_quotas", required: false, make: Make::Inner(account_quotas::make) },
     Known { name: "slo", required: false, make: Make::Inner(slo::make) },
     Known { name: "dlo", required: false, make: Make::Inner(dlo::make) },
+    Known { name: "symlink", required: false, make: Make::Inner(symlink::make) },
 ];
 
 /// Those that need a word of the operator, because they tell strangers more than everybody wants, or forbid things.

@@ -11,7 +11,7 @@ mod info;
 pub(crate) mod listing;
 mod logging;
 pub(crate) mod object;
-mod path;
+pub(crate) mod path;
 pub(crate) mod reference;
 mod relay;
 pub(crate) mod report;

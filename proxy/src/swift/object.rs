@@ -144,7 +144,21 @@ impl Face {
         constraints::check_metadata(&call.headers, "x-object-meta-", &self.config.limits)?;
         constraints::check_content_type(&call.headers)?;
         let headers = call.node_headers();
-        Ok(relay::written(self.store.post_object(&call.entity, info, &headers).await?))
+        let answer = self.store.post_object(&call.entity, info, &headers).await?;
+        // What was posted to may be more than bytes, and middlewares see it by this.
+        let mut sysmeta = answer.headers.clone();
+        let mut response = relay::written(answer);
+        if response.status().is_success() {
+            let kept = |name: &HeaderName| name.as_str().starts_with("x-object-sysmeta-");
+            let names: Vec<HeaderName> =
+                sysmeta.keys().filter(|name| kept(name)).cloned().collect();
+            for name in names {
+                if let Some(value) = sysmeta.remove(&name) {
+                    response.headers_mut().insert(name, value);
+                }
+            }
+        }
+        Ok(response)
     }
 }
 

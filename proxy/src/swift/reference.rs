@@ -8,16 +8,13 @@ use std::borrow::Cow;
 use types::{AccountName, ContainerName, NameError, ObjectName};
 
 use super::error::Refusal;
+use super::path::not_text;
 
 /// An object of an account that is told elsewhere.
 pub(crate) type Reference = (ContainerName, ObjectName);
 
 fn precondition(sentence: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::Sentence(StatusCode::PRECONDITION_FAILED, sentence.into())
-}
-
-fn not_text() -> Refusal {
-    precondition("Invalid UTF8 or contains NULL")
 }
 
 /// What a header's value is when it is decoded.
@@ -70,7 +67,7 @@ mod tests {
         assert_eq!(read("/c/o/p"), names("c", "o/p"));
         assert_eq!(read("c%2Fo%20%C3%BC"), names("c", "o ü"));
         assert_eq!(read("c//o"), names("c", "/o"));
-        for bad in ["", "/", "c", "/c", "c/", "//c", "//c/o", "c/%00", "c/%ff"] {
+        for bad in ["", "/", "c", "/c", "c/", "//c", "//c/o", "c/o%00", "c/%ff"] {
             assert_eq!(read(bad), Err(412), "{bad}");
         }
     }

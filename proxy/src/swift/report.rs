@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -26,20 +27,20 @@ pub(crate) fn quoted(path: impl AsRef<[u8]>) -> String {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Report {
     /// Named values, such as `Response Status`.
-    pub(crate) fields: Vec<(&'static str, Value)>,
+    pub(crate) fields: Vec<(Cow<'static, str>, Value)>,
     /// What went wrong: a name, and why.
     pub(crate) errors: Vec<(String, String)>,
 }
 
 impl Report {
     /// Adds a named value.
-    pub(crate) fn say(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.fields.push((name, value.into()));
+    pub(crate) fn say(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
+        self.fields.push((name.into(), value.into()));
     }
 
     /// As a document; XML has `root` around it.
     pub(crate) fn render(mut self, format: Format, root: &str) -> Bytes {
-        self.fields.sort_by_key(|(name, _)| *name);
+        self.fields.sort_by(|(a, _), (b, _)| a.cmp(b));
         match format {
             Format::Json => self.json(),
             Format::Xml | Format::TextXml => self.xml(root),
@@ -48,7 +49,7 @@ impl Report {
     }
 
     fn json(self) -> Bytes {
-        let named = self.fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let named = self.fields.into_iter().map(|(name, value)| (name.into_owned(), value));
         let mut document: Map<String, Value> = named.collect();
         let errors = self.errors.into_iter().map(|(name, why)| Value::from(vec![name, why]));
         document.insert("Errors".to_owned(), Value::Array(errors.collect()));
@@ -73,7 +74,7 @@ impl Report {
     fn plain(self) -> Bytes {
         let mut out = String::new();
         for (name, value) in &self.fields {
-            out.extend([*name, ": ", &text(value), "\n"]);
+            out.extend([name.as_ref(), ": ", &text(value), "\n"]);
         }
         out.push_str("Errors:\n");
         for (name, why) in &self.errors {

@@ -45,6 +45,11 @@ impl Hash {
         Some(self.parameters.remove(at).1)
     }
 
+    /// Adds a parameter. Its value must not hold `;`, `"` or anything around it that is white.
+    pub(crate) fn add(&mut self, name: &str, value: String) {
+        self.parameters.push((name.to_owned(), value));
+    }
+
     pub(crate) fn render(&self) -> String {
         let mut text = self.etag.clone();
         for (name, value) in &self.parameters {

@@ -9,6 +9,7 @@ mod forms;
 mod hosts;
 mod large;
 mod limits;
+mod links;
 mod lists;
 mod node;
 mod objects;

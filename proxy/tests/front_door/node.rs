@@ -32,6 +32,18 @@ pub(crate) struct Stored {
     pub(crate) body: Option<Bytes>,
 }
 
+impl Stored {
+    /// An answer with what is kept of the object beside its bytes.
+    fn described(&self, mut response: Response) -> Response {
+        for (name, value) in &self.headers {
+            if is_kept(name) || name == "content-type" {
+                response.headers_mut().insert(name.clone(), value.clone());
+            }
+        }
+        response
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: Method,
@@ -188,7 +200,7 @@ impl Node {
         let known = self.stored.lock().expect("lock").get(key).cloned();
         let Some(known) = known else { return respond(404, &[]) };
         let at = known.timestamp.internal();
-        let Some(body) = known.body else {
+        let Some(body) = known.body.clone() else {
             return respond(404, &[("x-backend-timestamp", at)]);
         };
         let etag = format!("\"{}\"", hex_encode(&Md5::digest(&body)));
@@ -200,12 +212,12 @@ impl Node {
             ("x-object-sysmeta-secret", "1".to_owned()),
         ];
         if text(headers, "if-match").is_some_and(|wanted| wanted != etag) {
-            return respond(412, &common);
+            return known.described(respond(412, &common));
         }
         if text(headers, "if-none-match")
             .is_some_and(|tag| tag.trim_matches('"') == etag.trim_matches('"'))
         {
-            return respond(304, &common);
+            return known.described(respond(304, &common));
         }
         let mut status = 200;
         let mut span = 0..body.len();
@@ -218,19 +230,14 @@ impl Node {
             let last = last.parse().unwrap_or(usize::MAX).min(body.len().saturating_sub(1));
             if first >= body.len() {
                 common.push(("content-range", format!("bytes */{}", body.len())));
-                return respond(416, &common);
+                return known.described(respond(416, &common));
             }
             status = 206;
             span = first..last + 1;
             common.push(("content-range", format!("bytes {first}-{last}/{}", body.len())));
         }
         common.push(("content-length", span.len().to_string()));
-        let mut response = respond(status, &common);
-        for (name, value) in &known.headers {
-            if is_kept(name) || name == "content-type" {
-                response.headers_mut().insert(name.clone(), value.clone());
-            }
-        }
+        let response = known.described(respond(status, &common));
         response.map(|_| Body::from(body.slice(span)))
     }
 

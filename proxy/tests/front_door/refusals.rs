@@ -21,7 +21,13 @@ fn writes(cluster: &Cluster) -> usize {
 async fn what_is_not_there_yet_is_refused_without_side_effect() {
     let cluster = Cluster::furnished(3).await;
     let before = writes(&cluster);
-    let queries = ["multipart-manifest=put", "symlink=get", "version-id=1", "part-number=1"];
+    let queries = [
+        "multipart-manifest=put",
+        "extract-archive=tar",
+        "bulk-delete",
+        "version-id=1",
+        "part-number=1",
+    ];
     for query in queries {
         let answer = cluster.put(&format!("{O}?{query}"), "x", &[]).await;
         assert_eq!(answer.status, 501, "{query}");
@@ -33,10 +39,11 @@ async fn what_is_not_there_yet_is_refused_without_side_effect() {
     }
     let headers = [
         (O, "x-object-manifest", "c/o"),
-        (O, "x-symlink-target", "c/o"),
         (C, "x-versions-enabled", "true"),
         (C, "x-versions-location", "v"),
         (C, "x-container-sync-to", "//x"),
+        (C, "x-container-meta-quota-bytes", "1"),
+        ("/v1/AUTH_test", "x-account-meta-quota-bytes", "1"),
     ];
     for (path, name, value) in headers {
         let answer = cluster.owner("POST", path, &[(name, value)]).await;
@@ -57,6 +64,8 @@ async fn what_is_left_out_of_the_pipeline_is_refused() {
     let before = writes(&cluster);
     assert_eq!(cluster.owner("COPY", O, &[("destination", "c/p")]).await.status, 501);
     assert_eq!(cluster.put(O, "", &[("x-copy-from", "c/o")]).await.status, 501);
+    assert_eq!(cluster.put(O, "", &[("x-symlink-target", "c/o")]).await.status, 501);
+    assert_eq!(cluster.put(&format!("{O}?symlink=get"), "", &[]).await.status, 501);
     assert_eq!(writes(&cluster), before);
 }
 

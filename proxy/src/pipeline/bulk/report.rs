@@ -101,7 +101,7 @@ impl Report {
         document.say("Response Status", status_line(status));
         document.say("Response Body", body);
         for (name, count) in &self.counts {
-            document.say(name, *count);
+            document.say(*name, *count);
         }
         document.errors = self.errors;
         document.render(format, self.root)

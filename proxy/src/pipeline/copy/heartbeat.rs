@@ -2,18 +2,15 @@
 //! and the proxy gives up on a long copy. Swift: common/request_helpers.py, `get_heartbeat_response_body`.
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::time::Duration;
-use wire::{Body, Response};
+use wire::Response;
 
 use super::{Answer, finished};
 use crate::call::Query;
 use crate::swift::listing::{self, Format};
+use crate::swift::report::{KeepAlive, Report, kept_alive};
 
 /// Most bytes of a refusal that are told on.
 const SENTENCE_BYTES_MAX: usize = 64 * 1024;
@@ -25,63 +22,39 @@ pub(super) fn response(
     told: HeaderMap,
     every: Duration,
 ) -> Response {
-    let wanted = listing::wanted(&Query::default(), asked).map(|wanted| wanted.format);
-    let json = matches!(wanted, Ok(Format::Json));
-    let beats = stream::unfold(Some((written, told)), move |state| async move {
-        let (mut written, told) = state?;
-        match tokio::time::timeout(every, &mut written).await {
-            Err(_) => Some((Bytes::from_static(b" "), Some((written, told)))),
-            Ok(response) => Some((report(response, told, json).await, None)),
-        }
-    });
-    let first = stream::once(async { Bytes::from_static(b" ") });
-    let mut response =
-        Response::new(Body::from_stream(first.chain(beats).map(Ok::<_, Infallible>)));
+    let format = match listing::wanted(&Query::default(), asked) {
+        Ok(wanted) if wanted.format == Format::Json => Format::Json,
+        _ => Format::Plain,
+    };
+    let work = async move { report(written.await, told).await.render(format, "copy") };
+    let keep_alive = KeepAlive { every, opening: " ", at_once: true };
+    let mut response = Response::new(kept_alive(work, keep_alive));
     *response.status_mut() = StatusCode::ACCEPTED;
-    let kind = if json { "application/json" } else { "text/plain" };
+    let kind = if format == Format::Json { "application/json" } else { "text/plain" };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
-async fn report(written: Response, told: HeaderMap, json: bool) -> Bytes {
-    let from = told.get("x-copied-from").cloned();
+async fn report(written: Response, told: HeaderMap) -> Report {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let from = told.get("x-copied-from").map(|from| text(from.as_bytes())).unwrap_or_default();
     let (parts, body) = finished(written, told).into_parts();
-    let body = axum::body::to_bytes(body, SENTENCE_BYTES_MAX).await.unwrap_or_default();
+    let body: Bytes = axum::body::to_bytes(body, SENTENCE_BYTES_MAX).await.unwrap_or_default();
     let reason = parts.status.canonical_reason().unwrap_or_default();
     let status = format!("{} {reason}", parts.status.as_u16());
-    let mut fields = BTreeMap::new();
-    fields.insert("Response Status".to_owned(), status.clone());
-    fields.insert("Response Body".to_owned(), String::from_utf8_lossy(&body).into_owned());
+    let mut report = Report::default();
+    report.say("Response Status", status.clone());
+    report.say("Response Body", text(&body));
     for (name, value) in &parts.headers {
         let name = name.as_str();
         if !name.starts_with("x-object-sysmeta-") && !name.starts_with("x-backend") {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            fields.insert(title(name), value);
+            report.say(title(name), text(value.as_bytes()));
         }
     }
-    let failed = from.filter(|_| !parts.status.is_success());
-    let failed = failed.map(|from| String::from_utf8_lossy(from.as_bytes()).into_owned());
-    let errors: Vec<(String, String)> = failed.map(|from| (from, status)).into_iter().collect();
-    Bytes::from(if json { as_json(fields, &errors) } else { as_text(&fields, &errors) })
-}
-
-fn as_json(fields: BTreeMap<String, String>, errors: &[(String, String)]) -> String {
-    let mut document: Map<String, Value> =
-        fields.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
-    document.insert("Errors".to_owned(), json!(errors));
-    Value::Object(document).to_string()
-}
-
-fn as_text(fields: &BTreeMap<String, String>, errors: &[(String, String)]) -> String {
-    let mut text = String::new();
-    for (name, value) in fields {
-        text.push_str(&format!("{name}: {value}\n"));
+    if !parts.status.is_success() {
+        report.errors.push((from, status));
     }
-    text.push_str("Errors:\n");
-    for (name, status) in errors {
-        text.push_str(&format!("{name}, {status}\n"));
-    }
-    text
+    report
 }
 
 /// `x-copied-from` as people write it.
@@ -98,6 +71,8 @@ fn title(name: &str) -> String {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+    use wire::Body;
 
     async fn told(accept: &'static str, status: u16, seconds: u64) -> String {
         let written: Answer = Box::pin(async move {
@@ -121,7 +96,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn there_is_a_sign_of_life_until_the_end() {
         let text = told("text/plain", 201, 25).await;
-        let expected = "   Etag: abc\nResponse Body: words\nResponse Status: 201 Created\nX-Copied-From: c/o\nErrors:\n";
+        let expected = "   \r\n\r\nEtag: abc\nResponse Body: words\nResponse Status: 201 Created\nX-Copied-From: c/o\nErrors:\n";
         assert_eq!(text, expected);
     }
 
