@@ -19,6 +19,10 @@ use crate::store::{Entity, Read};
 use crate::swift::constraints::is_true;
 use crate::swift::error::Refusal;
 
+/// Set by a middleware that added a `swift_…` parameter to the content type itself (Swift:
+/// `swift.content_type_overridden`). No client can say it.
+pub(crate) const CONTENT_TYPE_OVERRIDDEN: &str = "x-backend-content-type-overridden";
+
 /// One request to something stored.
 pub(crate) struct Call {
     pub(crate) method: Method,

@@ -7,6 +7,7 @@ use types::{Limits, Policies, PolicyIndex};
 use crate::pipeline::{
     bulk, copy, cors, crossdomain, dlo, domain_remap, formpost, gatekeeper, healthcheck,
     list_endpoints, name_check, ratelimit, read_only, slo, staticweb, symlink, tempurl,
+    versioned_writes,
 };
 
 /// In which order the primaries of a partition are asked.
@@ -75,6 +76,8 @@ pub struct Config {
     pub read_only: read_only::Config,
     /// Of the middleware `copy`.
     pub copy: copy::Config,
+    /// Of the middleware `versioned_writes`.
+    pub versioned_writes: versioned_writes::Config,
     /// Of the middleware `symlink`.
     pub symlink: symlink::Config,
     /// Of the middleware `slo`.
@@ -150,6 +153,7 @@ impl Default for Config {
             ratelimit: ratelimit::Config::default(),
             read_only: read_only::Config::default(),
             symlink: symlink::Config::default(),
+            versioned_writes: versioned_writes::Config::default(),
             limits: Limits::default(),
         }
     }

@@ -93,6 +93,16 @@ impl Timestamp {
         }
     }
 
+    /// The moment as far from the end of time as this one is from its beginning, so that the latest comes first
+    /// (Swift: `~Timestamp`). Twice, it is itself.
+    pub fn inverted(&self) -> Self {
+        let raw = RAW_MAX.saturating_sub(self.raw);
+        match self.offset {
+            0 => Timestamp { raw, offset: 0 },
+            offset => Timestamp { raw: raw.saturating_sub(1), offset: offset.wrapping_neg() },
+        }
+    }
+
     /// Seconds since 1970, rounded up, as `Last-Modified` wants it.
     pub fn ceil_seconds(&self) -> u64 {
         self.raw.div_ceil(UNITS_PER_SECOND)
@@ -241,6 +251,14 @@ mod tests {
     }
 
     #[test]
+    fn inverts_as_swift_does() {
+        assert_eq!(ts("1402464677.04188").inverted().internal(), "8597535322.95811");
+        assert_eq!(ts("0").inverted().internal(), "9999999999.99999");
+        let offset = ts("1402464677.04188_1").inverted();
+        assert_eq!(offset.internal(), "8597535322.95810_ffffffffffffffff");
+    }
+
+    #[test]
     fn the_three_forms() {
         let plain = ts("1402464677.04188");
         assert_eq!(plain.internal(), "1402464677.04188");
@@ -306,6 +324,13 @@ mod tests {
             prop_assert_eq!(ts(&a.internal()), a);
             prop_assert_eq!(ts(&a.short()), a);
             prop_assert_eq!(a.cmp(&b), a.internal().cmp(&b.internal()));
+        }
+
+        #[test]
+        fn inverted_the_later_is_the_earlier(a in 0..RAW_MAX, x in 0u64..4, b in 0..RAW_MAX, y in 0u64..4) {
+            let (a, b) = (Timestamp { raw: a, offset: x }, Timestamp { raw: b, offset: y });
+            prop_assert_eq!(a.inverted().inverted(), a);
+            prop_assert_eq!(a.cmp(&b), b.inverted().cmp(&a.inverted()));
         }
 
         #[test]

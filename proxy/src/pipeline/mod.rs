@@ -36,6 +36,7 @@ pub(crate) mod staticweb;
 pub(crate) mod symlink;
 mod tempauth;
 pub(crate) mod tempurl;
+pub(crate) mod versioned_writes;
 
 use serde_json::{Map, Value};
 use std::convert::Infallible;
@@ -94,9 +95,9 @@ pub(crate) trait Middleware: Send + Sync + 'static {
         None
     }
 
-    /// A second section, of one that has two.
-    fn further_info(&self) -> Option<(&'static str, Value)> {
-        None
+    /// Its sections, if it has more than one.
+    fn sections(&self) -> Vec<(&'static str, Value)> {
+        self.info().into_iter().collect()
     }
 }
 
@@ -190,6 +191,7 @@ const ORDER: &[Known] = &[
     Known { name: "account_quotas", required: false, make: Make::Inner(account_quotas::make) },
     Known { name: "slo", required: false, make: Make::Inner(slo::make) },
     Known { name: "dlo", required: false, make: Make::Inner(dlo::make) },
+    Known { name: "versioned_writes", required: false, make: Make::Inner(versioned_writes::make) },
     Known { name: "symlink", required: false, make: Make::Inner(symlink::make) },
 ];
 
@@ -235,13 +237,8 @@ impl Pipeline {
     /// The sections of `/info`.
     pub(crate) fn info(&self) -> Map<String, Value> {
         let front = self.front.iter().filter_map(|layer| layer.0.info());
-        let inner = self.inner.iter().filter_map(|layer| layer.0.info());
-        let further = self.inner.iter().filter_map(|layer| layer.0.further_info());
-        front
-            .chain(inner)
-            .chain(further)
-            .map(|(name, section)| (name.to_owned(), section))
-            .collect()
+        let inner = self.inner.iter().flat_map(|layer| layer.0.sections());
+        front.chain(inner).map(|(name, section)| (name.to_owned(), section)).collect()
     }
 
     /// Around the application.

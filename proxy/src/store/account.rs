@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use std::sync::Arc;
-use types::quorum_size;
+use types::{Timestamp, quorum_size};
 use wire::headers;
 
 use super::call::Answer;
@@ -71,6 +71,13 @@ impl Store {
             tracing::warn!(account = %entity.account, status = %answer.status, "an account could not be made");
             Err(Unavailable)
         }
+    }
+
+    /// When a write to an object happens: now, unless a middleware says so in its headers.
+    pub(crate) fn moment(&self, headers: &HeaderMap) -> Timestamp {
+        let said = headers.get(headers::X_TIMESTAMP).and_then(|value| value.to_str().ok());
+        let said = said.and_then(|text| Timestamp::parse(text).ok());
+        said.unwrap_or_else(|| self.env.clock.now())
     }
 
     /// Gives a write its timestamp.

@@ -48,7 +48,7 @@ impl Store {
     ) -> Result<Answer, Unavailable> {
         let place = self.place_of_object(entity, container.policy)?;
         let (nodes, count) = place.nodes();
-        let headers = self.object_headers(headers, self.env.clock.now(), container, count);
+        let headers = self.object_headers(headers, self.moment(headers), container, count);
         let fanout = Fanout {
             method: Method::POST,
             headers: headers.clone(),
@@ -84,7 +84,7 @@ impl Store {
     ) -> Result<Answer, Unavailable> {
         let place = self.place_of_object(entity, container.policy)?;
         let (nodes, node_count) = place.nodes();
-        let headers = self.object_headers(headers, self.env.clock.now(), container, node_count);
+        let headers = self.object_headers(headers, self.moment(headers), container, node_count);
         let fanout =
             Fanout { method: Method::DELETE, headers, body: Bytes::new(), nodes, node_count };
         let outcomes = self.gather(&place, fanout).await;

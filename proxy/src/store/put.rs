@@ -120,7 +120,7 @@ impl Store {
     ) -> Result<Stored, PutError> {
         let ObjectPut { mut headers, body, length, only_if_new } = put;
         let place = self.place_of_object(entity, container.policy)?;
-        let timestamp = self.env.clock.now();
+        let timestamp = self.moment(&headers);
         let (nodes, count) = place.nodes();
         let limit = self.config.limits.max_file_size;
         let mut body = ClientBody::new(body, length, limit, self.config.client_timeout());

@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use types::Limits;
 
 use super::error::Refusal;
+use crate::call::CONTENT_TYPE_OVERRIDDEN;
 
 /// How long a body is, as its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,9 @@ pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Ok(text) = std::str::from_utf8(value.as_bytes()) else {
         return Err(Refusal::bad_request("Invalid Content-Type"));
     };
+    if headers.contains_key(CONTENT_TYPE_OVERRIDDEN) {
+        return Ok(());
+    }
     let reserved = |parameter: &str| parameter.trim_start().starts_with("swift_");
     if text.split(';').skip(1).any(reserved) {
         let sentence = "Invalid Content-Type, swift_* is not a valid parameter name.";

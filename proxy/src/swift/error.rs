@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     NotAvailable(&'static str),
     /// What storage nodes answered.
     Backend(Box<Answer>),
+    /// What another request was answered that had to go well for this one.
+    Passed(Box<Response>),
 }
 
 impl Refusal {
@@ -83,6 +85,7 @@ impl From<Refusal> for Response {
                 text(StatusCode::NOT_IMPLEMENTED, sentence)
             }
             Refusal::Backend(answer) => backend(*answer),
+            Refusal::Passed(response) => *response,
         }
     }
 }

@@ -127,6 +127,13 @@ fn media_range(text: &str) -> Option<MediaRange<'_>> {
     Some(MediaRange { kind, subkind, quality: quality.unwrap_or(1.0) })
 }
 
+/// Whether a client that asks for no format takes this one.
+pub(crate) fn accepts(headers: &HeaderMap, format: Format) -> bool {
+    let Some(accept) = headers.get(header::ACCEPT) else { return true };
+    let ranges = accept.to_str().ok().and_then(accepted).unwrap_or_default();
+    ranges.is_empty() || ranges.iter().any(|range| range.covers(format))
+}
+
 fn is_token(text: &str) -> bool {
     const SEPARATORS: &str = "()<>@,;:\\\"/[]?={}";
     !text.is_empty() && text.chars().all(|c| c > ' ' && c != '\x7f' && !SEPARATORS.contains(c))
@@ -214,6 +221,13 @@ mod tests {
         assert_eq!(format("", "text/plain;q=0.5,application/xml;q=0.9"), Ok(Format::Xml));
         assert_eq!(format("", "*/*;q=0.9,application/json;q=0.9"), Ok(Format::Json));
         assert_eq!(format("", "image/png"), Err(406));
+        let takes = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            accepts(&headers, Format::Json)
+        };
+        assert!(takes("*/*") && takes("text/plain, application/*;q=0.1") && takes(""));
+        assert!(!takes("text/plain") && !takes("application/xml"));
         for bad in
             ["text", "text/plain;q", "text/plain;q=x", "a/b;q=1;q=1", "a/b,,c/d", "a/b;q=nan"]
         {

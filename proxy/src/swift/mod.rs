@@ -16,6 +16,7 @@ pub(crate) mod reference;
 mod relay;
 pub(crate) mod report;
 pub(crate) mod rewrite_listing;
+pub(crate) mod rows;
 mod unsupported;
 
 use daemon::{ClientAddress, SharedClock, TransId};

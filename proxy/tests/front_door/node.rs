@@ -162,8 +162,8 @@ impl Node {
             }
             (3, "POST") => self.post(&key, &parts.headers),
             (_, "DELETE") => self.delete(&key, &parts.headers),
-            (_, "GET") => broken(self.list(&key, level), fault).await,
-            (_, "HEAD") => self.list(&key, level),
+            (_, "GET") => broken(self.list(&key, level, &parts.uri), fault).await,
+            (_, "HEAD") => self.list(&key, level, &parts.uri),
             (_, _) => self.write_list(&key, &parts.method, &parts.headers),
         }
     }
@@ -269,7 +269,7 @@ impl Node {
         }
     }
 
-    fn list(&self, key: &str, level: usize) -> Response {
+    fn list(&self, key: &str, level: usize, uri: &http::Uri) -> Response {
         let known = self.stored.lock().expect("lock").get(key).cloned();
         let Some(known) = known.filter(|known| known.body.is_some()) else {
             return respond(404, &[]);
@@ -285,8 +285,10 @@ impl Node {
             let zero = HeaderValue::from_static("0");
             response.headers_mut().insert("x-backend-storage-policy-index", zero);
         }
-        response.headers_mut().insert("content-length", HeaderValue::from_static("4"));
-        response.map(|_| Body::from("row\n"))
+        let json = uri.query().is_some_and(|query| query.contains("format=json"));
+        let body = if json { r#"[{"name":"row"}]"# } else { "row\n" };
+        response.headers_mut().insert("content-length", HeaderValue::from(body.len()));
+        response.map(|_| Body::from(body))
     }
 
     fn write_list(&self, key: &str, method: &Method, headers: &HeaderMap) -> Response {

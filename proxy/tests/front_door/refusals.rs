@@ -21,13 +21,7 @@ fn writes(cluster: &Cluster) -> usize {
 async fn what_is_not_there_yet_is_refused_without_side_effect() {
     let cluster = Cluster::furnished(3).await;
     let before = writes(&cluster);
-    let queries = [
-        "multipart-manifest=put",
-        "extract-archive=tar",
-        "bulk-delete",
-        "version-id=1",
-        "part-number=1",
-    ];
+    let queries = ["multipart-manifest=put", "extract-archive=tar", "bulk-delete", "part-number=1"];
     for query in queries {
         let answer = cluster.put(&format!("{O}?{query}"), "x", &[]).await;
         assert_eq!(answer.status, 501, "{query}");
@@ -39,8 +33,6 @@ async fn what_is_not_there_yet_is_refused_without_side_effect() {
     }
     let headers = [
         (O, "x-object-manifest", "c/o"),
-        (C, "x-versions-enabled", "true"),
-        (C, "x-versions-location", "v"),
         (C, "x-container-sync-to", "//x"),
         (C, "x-container-meta-quota-bytes", "1"),
         ("/v1/AUTH_test", "x-account-meta-quota-bytes", "1"),

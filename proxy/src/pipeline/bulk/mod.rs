@@ -117,12 +117,12 @@ impl Middleware for Bulk {
         Some(("bulk_upload", section))
     }
 
-    fn further_info(&self) -> Option<(&'static str, Value)> {
+    fn sections(&self) -> Vec<(&'static str, Value)> {
         let section = json!({
             "max_deletes_per_request": self.config.max_deletes_per_request,
             "max_failed_deletes": self.config.max_failed_deletes,
         });
-        Some(("bulk_delete", section))
+        self.info().into_iter().chain([("bulk_delete", section)]).collect()
     }
 }
 
