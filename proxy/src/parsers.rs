@@ -10,6 +10,11 @@ pub fn temporary_url(data: &[u8]) {
     crate::pipeline::tempurl::read_anything(data);
 }
 
+/// The body of `PUT ?multipart-manifest=put`.
+pub fn static_manifest(body: &[u8]) {
+    crate::pipeline::slo::read_anything(body);
+}
+
 /// The ACL of a container, and the referrer that it is asked about.
 pub fn container_acl(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -33,6 +38,7 @@ mod tests {
             for data in [&data[..], text.as_bytes(), &[b"\x03--b\r\n", text.as_bytes()].concat()] {
                 super::form(data);
                 super::temporary_url(data);
+                super::static_manifest(data);
                 super::container_acl(data);
             }
         }

@@ -341,6 +341,8 @@ impl Known {
 mod tests {
     use super::*;
     use crate::call::tests::{call, entity};
+    use crate::pipeline::Layered;
+    use crate::pipeline::memory::{Answered, Memory, ask};
     use proptest::prelude::*;
 
     fn checked(method: Method, value: &'static str) -> bool {
@@ -383,6 +385,91 @@ mod tests {
         assert!(cut(false, "bytes=5-15") && !cut(false, "bytes=5-19"));
         assert!(!cut(false, "bytes=5-") && !cut(false, "bytes=-5"));
         assert!(!known(&[10, 10], false, &[("range", "bytes=0-1"), ("if-range", "x")]));
+    }
+
+    fn around(memory: &Arc<Memory>) -> Handler {
+        let config = Config { rate_limit_segments_per_sec: 0, ..Config::default() };
+        let dlo = DynamicLargeObjects { config, page_rows: memory.page_rows };
+        tower::Layer::layer(&Layered(Arc::new(dlo)), memory.handler())
+    }
+
+    fn fixture(page_rows: usize) -> (Arc<Memory>, Handler) {
+        let memory = Arc::new(Memory { page_rows, ..Memory::default() });
+        for (name, body) in [("p/1", "aaaaa"), ("p/2", "bbbbb"), ("p/3", "c"), ("q", "other")] {
+            memory.put(&format!("a/s/{name}"), body);
+        }
+        memory.put_with("a/c/m", "manifest", &[("x-object-manifest", "s/p%2F")]);
+        let handler = around(&memory);
+        (memory, handler)
+    }
+
+    async fn get(handler: &Handler, path: &str, headers: &[(&'static str, &str)]) -> Answered {
+        ask(handler, "GET", path, headers, "").await
+    }
+
+    fn etag() -> String {
+        let md5 = |text: &str| hex_encode(&Md5::digest(text));
+        format!("\"{}\"", md5(&[md5("aaaaa"), md5("bbbbb"), md5("c")].concat()))
+    }
+
+    #[tokio::test]
+    async fn segments_are_what_the_listing_says() {
+        let (memory, handler) = fixture(100);
+        let whole = get(&handler, "a/c/m", &[]).await;
+        assert_eq!((whole.status, whole.text().as_str()), (200, "aaaaabbbbbc"));
+        assert_eq!((whole.header("content-length"), whole.header("etag")), ("11", etag().as_str()));
+        assert_eq!(whole.header("x-object-manifest"), "s/p%2F");
+        let part = get(&handler, "a/c/m", &[("range", "bytes=4-5")]).await;
+        assert_eq!((part.status, part.text().as_str()), (206, "ab"));
+        assert_eq!(part.header("content-range"), "bytes 4-5/11");
+        assert_eq!(get(&handler, "a/c/m", &[("range", "bytes=-2")]).await.text(), "bc");
+        let many = get(&handler, "a/c/m", &[("range", "bytes=0-1,4-5")]).await;
+        assert_eq!((many.status, many.text().as_str()), (200, "aaaaabbbbbc"));
+        let beyond = get(&handler, "a/c/m", &[("range", "bytes=11-")]).await;
+        assert_eq!((beyond.status, beyond.header("content-range")), (416, "bytes */11"));
+        assert_eq!(get(&handler, "a/c/m?multipart-manifest=get", &[]).await.text(), "manifest");
+        memory.seen("");
+        let head = ask(&handler, "HEAD", "a/c/m", &[], "").await;
+        assert_eq!((head.header("content-length"), head.header("etag")), ("11", etag().as_str()));
+        assert_eq!(memory.seen("GET").len(), 1, "the listing alone");
+    }
+
+    #[tokio::test]
+    async fn conditions_are_those_of_the_whole() {
+        let (_, handler) = fixture(100);
+        let status =
+            async |name, value: &str| get(&handler, "a/c/m", &[(name, value)]).await.status;
+        assert_eq!(status("if-match", &etag()).await, 200);
+        assert_eq!(status("if-match", "\"x\"").await, 412);
+        assert_eq!(status("if-none-match", &etag()).await, 304);
+        assert_eq!(status("if-none-match", "\"x\"").await, 200);
+    }
+
+    #[tokio::test]
+    async fn listings_of_several_pages_are_followed() {
+        for page_rows in [1, 2, 3] {
+            let (_, handler) = fixture(page_rows);
+            let whole = get(&handler, "a/c/m", &[]).await;
+            assert_eq!(whole.text(), "aaaaabbbbbc", "{page_rows}");
+            assert_eq!(whole.header("content-length"), "", "not known");
+            assert_eq!(whole.header("etag"), hex_encode(&Md5::digest("manifest")));
+            let part = get(&handler, "a/c/m", &[("range", "bytes=1-3")]).await;
+            assert_eq!((part.status, part.text().as_str()), (206, "aaa"));
+            let unknown = get(&handler, "a/c/m", &[("range", "bytes=9-10")]).await;
+            let seen = (unknown.status, unknown.text());
+            assert_eq!(seen, (200, "aaaaabbbbbc".to_owned()), "{page_rows}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_may_not_list_may_not_read() {
+        let (memory, handler) = fixture(100);
+        memory.refuse("a/s/p/2", StatusCode::NOT_FOUND);
+        assert_eq!(get(&handler, "a/c/m", &[]).await.body, None, "the connection ends");
+        memory.refuse("a/s/p/1", StatusCode::FORBIDDEN);
+        assert_eq!(get(&handler, "a/c/m", &[]).await.status, 409);
+        memory.refuse("a/s", StatusCode::FORBIDDEN);
+        assert_eq!(get(&handler, "a/c/m", &[]).await.status, 403);
     }
 
     proptest! {

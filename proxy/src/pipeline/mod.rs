@@ -27,6 +27,8 @@ pub(crate) mod formpost;
 pub(crate) mod gatekeeper;
 pub(crate) mod healthcheck;
 pub(crate) mod list_endpoints;
+#[cfg(test)]
+mod memory;
 pub(crate) mod name_check;
 pub(crate) mod ratelimit;
 pub(crate) mod read_only;

@@ -115,11 +115,18 @@ struct Waiting {
 }
 
 /// A body that is what the work makes, with padding before it as long as that takes. Whoever drops it ends the work.
-pub(crate) fn kept_alive(
+/// Unless something is to be sent at once, work that is done soon enough is done before there is an answer.
+pub(crate) async fn kept_alive(
     work: impl Future<Output = Bytes> + Send + 'static,
     keep_alive: KeepAlive,
 ) -> Body {
-    let waiting = Waiting { work: Box::pin(work), keep_alive, begun: false };
+    let mut work: Work = Box::pin(work);
+    if !keep_alive.at_once
+        && let Ok(report) = tokio::time::timeout(keep_alive.every, &mut work).await
+    {
+        return Body::from(report);
+    }
+    let waiting = Waiting { work, keep_alive, begun: false };
     Body::from_stream(stream::unfold(Some(waiting), |waiting| async {
         let (bytes, waiting) = waiting?.next().await;
         Some((Ok::<_, Infallible>(bytes), waiting))
@@ -128,19 +135,13 @@ pub(crate) fn kept_alive(
 
 impl Waiting {
     async fn next(mut self) -> (Bytes, Option<Self>) {
-        let begins = !self.begun && self.keep_alive.at_once;
-        let done = match begins {
-            true => None,
-            false => tokio::time::timeout(self.keep_alive.every, &mut self.work).await.ok(),
-        };
-        match done {
-            Some(report) if self.begun => ([b"\r\n\r\n", &report[..]].concat().into(), None),
-            Some(report) => (report, None),
-            None => {
-                let padding = if self.begun { " " } else { self.keep_alive.opening };
-                self.begun = true;
-                (Bytes::from_static(padding.as_bytes()), Some(self))
-            }
+        if !self.begun {
+            self.begun = true;
+            return (Bytes::from_static(self.keep_alive.opening.as_bytes()), Some(self));
+        }
+        match tokio::time::timeout(self.keep_alive.every, &mut self.work).await {
+            Ok(report) => ([b"\r\n\r\n", &report[..]].concat().into(), None),
+            Err(_) => (Bytes::from_static(b" "), Some(self)),
         }
     }
 }
@@ -180,7 +181,8 @@ mod tests {
             tokio::time::sleep(takes).await;
             Bytes::from_static(b"done")
         };
-        let body = axum::body::to_bytes(kept_alive(work, keep_alive), 100).await.expect("a body");
+        let body =
+            axum::body::to_bytes(kept_alive(work, keep_alive).await, 100).await.expect("a body");
         String::from_utf8(body.to_vec()).expect("text")
     }
 

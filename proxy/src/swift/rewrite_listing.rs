@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use serde_json::{Map, Value};
 use wire::{Body, Response};
 
@@ -68,7 +68,7 @@ pub(crate) async fn rewrite<F>(response: Response, marker: &'static str, change:
 where
     F: FnMut(&mut Hash) -> Fields + Send + 'static,
 {
-    let Some(form) = Form::of(response.status(), response.headers()) else { return response };
+    let Some(form) = Form::of(&response) else { return response };
     let (mut parts, body) = response.into_parts();
     let Ok(page) = axum::body::to_bytes(body, BYTES_MAX).await else {
         return Refusal::Status(StatusCode::SERVICE_UNAVAILABLE).into();
@@ -76,6 +76,7 @@ where
     if memchr::memmem::find(&page, marker.as_bytes()).is_none() {
         return Response::from_parts(parts, Body::from(page));
     }
+    let len = page.len();
     let work = move || {
         let changed = match form {
             Form::Json => in_json(&page, marker, change),
@@ -83,7 +84,7 @@ where
         };
         changed.unwrap_or(page)
     };
-    let page = if parts.headers.get(header::CONTENT_LENGTH).is_some_and(is_long) {
+    let page = if len > AT_ONCE_BYTES_MAX {
         match tokio::task::spawn_blocking(work).await {
             Ok(page) => page,
             Err(_) => return Refusal::Status(StatusCode::INTERNAL_SERVER_ERROR).into(),
@@ -95,11 +96,7 @@ where
     Response::from_parts(parts, Body::from(page))
 }
 
-fn is_long(length: &HeaderValue) -> bool {
-    number(length).is_none_or(|length| length > AT_ONCE_BYTES_MAX)
-}
-
-fn number(value: &HeaderValue) -> Option<usize> {
+fn number(value: &HeaderValue) -> Option<u64> {
     value.to_str().ok()?.parse().ok()
 }
 
@@ -111,9 +108,12 @@ enum Form {
 
 impl Form {
     /// The form of a page that has hashes and is not too long.
-    fn of(status: StatusCode, headers: &HeaderMap) -> Option<Form> {
-        let length = headers.get(header::CONTENT_LENGTH).and_then(number)?;
-        if status != StatusCode::OK || length > BYTES_MAX {
+    fn of(response: &Response) -> Option<Form> {
+        let headers = response.headers();
+        let told = headers.get(header::CONTENT_LENGTH).and_then(number);
+        // Within a process only the body knows.
+        let length = told.or_else(|| http_body::Body::size_hint(response.body()).exact())?;
+        if response.status() != StatusCode::OK || length > BYTES_MAX as u64 {
             return None;
         }
         let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;

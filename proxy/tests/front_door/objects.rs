@@ -409,7 +409,10 @@ async fn a_body_that_ends_early_stores_nothing() {
 
 #[tokio::test]
 async fn large_objects_of_other_proxies_are_not_shown_as_if_they_were_plain() {
-    let cluster = Cluster::furnished(1).await;
+    let mut config = config();
+    config.pipeline.retain(|name| name != "slo");
+    let cluster = Cluster::with(1, config).await;
+    assert_eq!(cluster.owner("PUT", "/v1/AUTH_test/c", &[]).await.status, 201);
     let manifest = Fault::Status(200, vec![("x-static-large-object", "True".into())]);
     cluster.nodes_of(KEY)[0].fail(&Method::GET, 3, manifest);
     assert_eq!(cluster.owner("GET", O, &[]).await.status, 501);

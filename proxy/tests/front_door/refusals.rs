@@ -18,10 +18,20 @@ fn writes(cluster: &Cluster) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_not_there_yet_is_refused_without_side_effect() {
-    let cluster = Cluster::furnished(3).await;
+async fn what_is_not_in_the_pipeline_is_refused_without_side_effect() {
+    let pipeline = ["catch_errors", "gatekeeper", "tempauth"].map(str::to_owned).into();
+    let cluster = Cluster::with(3, proxy::Config { pipeline, ..config() }).await;
+    assert_eq!(cluster.owner("PUT", "/v1/AUTH_test/c", &[]).await.status, 201);
     let before = writes(&cluster);
-    let queries = ["multipart-manifest=put", "extract-archive=tar", "bulk-delete", "part-number=1"];
+    let queries = [
+        "multipart-manifest=put",
+        "extract-archive=tar",
+        "bulk-delete",
+        "symlink=get",
+        "version-id=1",
+        "part-number=1",
+        "temp_url_sig=x",
+    ];
     for query in queries {
         let answer = cluster.put(&format!("{O}?{query}"), "x", &[]).await;
         assert_eq!(answer.status, 501, "{query}");
@@ -32,9 +42,17 @@ async fn what_is_not_there_yet_is_refused_without_side_effect() {
         );
     }
     let headers = [
+        (O, "x-copy-from", "/c/o"),
         (O, "x-object-manifest", "c/o"),
+        (O, "x-symlink-target", "c/o"),
+        (C, "x-versions-enabled", "true"),
+        (C, "x-versions-location", "v"),
         (C, "x-container-sync-to", "//x"),
         (C, "x-container-meta-quota-bytes", "1"),
+        (C, "x-container-meta-web-index", "index.html"),
+        (C, "x-container-meta-access-control-allow-origin", "*"),
+        (C, "x-container-meta-temp-url-key", "k"),
+        ("/v1/AUTH_test", "x-account-meta-temp-url-key", "k"),
         ("/v1/AUTH_test", "x-account-meta-quota-bytes", "1"),
     ];
     for (path, name, value) in headers {

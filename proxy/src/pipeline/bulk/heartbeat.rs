@@ -28,7 +28,7 @@ pub(super) async fn respond(
         Ok(document) => Body::from(joined(declaration, &document)),
         Err(_) => {
             let opening = if declaration.is_empty() { " " } else { declaration };
-            kept_alive(document, KeepAlive { every, opening, at_once: true })
+            kept_alive(document, KeepAlive { every, opening, at_once: true }).await
         }
     };
     let mut response = Response::new(body);

@@ -16,7 +16,7 @@ use crate::swift::report::{KeepAlive, Report, kept_alive};
 const SENTENCE_BYTES_MAX: usize = 64 * 1024;
 
 /// The answer: spaces, one at once and one whenever `every` has passed, then how it went.
-pub(super) fn response(
+pub(super) async fn response(
     written: Answer,
     asked: &HeaderMap,
     told: HeaderMap,
@@ -28,7 +28,7 @@ pub(super) fn response(
     };
     let work = async move { report(written.await, told).await.render(format, "copy") };
     let keep_alive = KeepAlive { every, opening: " ", at_once: true };
-    let mut response = Response::new(kept_alive(work, keep_alive));
+    let mut response = Response::new(kept_alive(work, keep_alive).await);
     *response.status_mut() = StatusCode::ACCEPTED;
     let kind = if format == Format::Json { "application/json" } else { "text/plain" };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -87,7 +87,7 @@ mod tests {
         asked.insert(header::ACCEPT, HeaderValue::from_static(accept));
         let mut told = HeaderMap::new();
         told.insert("x-copied-from", HeaderValue::from_static("c/o"));
-        let response = response(written, &asked, told, Duration::from_secs(10));
+        let response = response(written, &asked, told, Duration::from_secs(10)).await;
         assert_eq!(response.status(), 202);
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         String::from_utf8(bytes.to_vec()).expect("text")

@@ -136,7 +136,8 @@ impl Copy {
         let told = told(&from, &sink);
         let written = next.answer(sink.call);
         if lively {
-            return Ok(heartbeat::response(written, &asked, told, self.yield_frequency));
+            let every = self.yield_frequency;
+            return Ok(heartbeat::response(written, &asked, told, every).await);
         }
         Ok(finished(written.await, told))
     }

@@ -133,8 +133,10 @@ impl Source {
         // As it is stored, so that its ETag is that of its bytes.
         call.query.set("multipart-manifest", "get");
         if let Some(Range { start, end }) = &segment.part {
-            let range = HeaderValue::try_from(format!("bytes={start}-{}", end.saturating_sub(1)));
-            call.headers.extend(range.ok().map(|range| (header::RANGE, range)));
+            let range = format!("bytes={start}-{}", end.saturating_sub(1));
+            if let Ok(range) = HeaderValue::try_from(range) {
+                call.headers.insert(header::RANGE, range);
+            }
         }
         let response = self.next.answer(call).await;
         let len = judge(&segment, &response)?;

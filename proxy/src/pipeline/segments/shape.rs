@@ -118,7 +118,9 @@ impl Shape {
         let (mut parts, body) = page(StatusCode::RANGE_NOT_SATISFIABLE).into_parts();
         let kind = parts.headers.remove(header::CONTENT_TYPE);
         parts.headers = self.headers;
-        parts.headers.extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
+        if let Some(kind) = kind {
+            parts.headers.insert(header::CONTENT_TYPE, kind);
+        }
         if let Some(range) = self.len.and_then(|len| format!("bytes */{len}").try_into().ok()) {
             parts.headers.insert(header::CONTENT_RANGE, range);
         }

@@ -52,7 +52,7 @@ struct Deletion {
 }
 
 impl StaticLargeObjects {
-    pub(super) fn delete(self: Arc<Self>, call: &Call, next: Handler) -> Response {
+    pub(super) async fn delete(self: Arc<Self>, call: Call, next: Handler) -> Response {
         let wanted = listing::wanted(&Query::default(), &call.headers);
         let format = wanted.ok().map(|wanted| wanted.format);
         let opening = match format {
@@ -61,7 +61,7 @@ impl StaticLargeObjects {
         };
         let keep_alive =
             KeepAlive { every: self.config.yield_frequency(), opening, at_once: false };
-        let deletion = Deletion::of(self, call, next);
+        let deletion = Deletion::of(self, &call, next);
         let work = async move {
             let report = match format {
                 Some(_) => deletion.run().await,
@@ -69,7 +69,7 @@ impl StaticLargeObjects {
             };
             report.render(format.unwrap_or(Format::Plain), "delete")
         };
-        let mut response = Response::new(kept_alive(work, keep_alive));
+        let mut response = Response::new(kept_alive(work, keep_alive).await);
         let kind = media_type(format.unwrap_or(Format::Plain));
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response

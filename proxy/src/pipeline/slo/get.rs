@@ -69,7 +69,9 @@ impl StaticLargeObjects {
         let raw = work_on(body.len(), move || stored::as_written_by_clients(&body)).await?;
         let raw = raw.map_err(unreadable)?;
         let etag = hex_encode(&Md5::digest(&raw));
-        parts.headers.extend(HeaderValue::try_from(etag).ok().map(|etag| (header::ETAG, etag)));
+        if let Ok(etag) = HeaderValue::try_from(etag) {
+            parts.headers.insert(header::ETAG, etag);
+        }
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(raw.len()));
         Ok(Response::from_parts(parts, Body::from(raw)))
     }
@@ -224,7 +226,9 @@ fn shape(manifest: &HeaderMap, etag: Option<String>, size: Option<u64>) -> Shape
     let own = manifest.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(unquoted);
     let own = own.and_then(|etag| HeaderValue::from_str(etag).ok());
     let mut shape = Shape::new(manifest, etag, size);
-    shape.headers.extend(own.map(|own| (MANIFEST_ETAG, own)));
+    if let Some(own) = own {
+        shape.headers.insert(MANIFEST_ETAG, own);
+    }
     shape
 }
 

@@ -96,7 +96,7 @@ impl StaticLargeObjects {
             let outcome = self.store(call, next, segments).await;
             told(outcome).await.render(format, "upload")
         };
-        let mut response = Response::new(kept_alive(work, keep_alive));
+        let mut response = Response::new(kept_alive(work, keep_alive).await);
         *response.status_mut() = StatusCode::ACCEPTED;
         response.headers_mut().insert(header::CONTENT_TYPE, media_type(format));
         Ok(response)
