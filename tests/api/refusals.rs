@@ -162,24 +162,12 @@ async fn what_is_not_available_is_not_half_done() -> Result<()> {
     let mut server = Server::start().await?;
     let client = &server.client;
     server.put("/c/o", "x").await?;
-    let queries = ["extract-archive=tar", "version-id=1", "symlink=get"];
-    for query in queries {
-        assert_eq!(client.put(&format!("/c/new?{query}"), "x").await?.status, 501, "{query}");
-    }
-    let headers = [
-        ("X-Copy-From", "/c/o"),
-        ("X-Symlink-Target", "c/o"),
-        ("X-Delete-After", "60"),
-        ("X-Delete-At", "9999999999"),
-    ];
-    for header in headers {
-        let answer = client.ask("PUT", "/c/new", &[header], "").await?;
+    for header in [("X-Container-Sync-To", "//realm/x"), ("X-Container-Sharding", "on")] {
+        let answer = client.ask("PUT", "/new", &[header], "").await?;
         assert_eq!(answer.status, 501, "{header:?}");
         assert!(answer.text().ends_with("is not available on this cluster yet"), "{answer:?}");
     }
-    let copy = client.ask("COPY", "/c/o", &[("Destination", "c/new")], "").await?;
-    assert_eq!(copy.status, 501);
-    assert_eq!(client.get("/c/new").await?.status, 404);
+    assert_eq!(client.get("/new").await?.status, 404);
     server.holds(&["o"]).await
 }
 

@@ -127,7 +127,8 @@ mod tests {
         assert_eq!((places.len(), numbers.len()), (taken.len(), taken.len()));
         let again: Vec<_> = taken.iter().map(|it| (it.number(), it.blocks().as_ptr())).collect();
         drop(taken);
-        for piece in std::iter::from_fn(Piece::take) {
+        let taken: Vec<Piece> = std::iter::from_fn(Piece::take).collect();
+        for piece in taken {
             let known = again.iter().find(|(number, _)| *number == piece.number());
             assert!(known.is_none_or(|(_, place)| *place == piece.blocks().as_ptr()));
         }
