@@ -94,7 +94,8 @@ fn account_xml(rows: &[Row], account: &str) -> String {
         if let Some(subdir) = row.get("subdir").and_then(Value::as_str) {
             open(&mut out, "subdir", subdir, true);
         } else {
-            object(&mut out, "container", row, &["name", "count", "bytes", "last_modified"]);
+            let fields = ["name", "count", "bytes", "last_modified", "storage_policy"];
+            object(&mut out, "container", row, &fields);
         }
         out.push('\n');
     }
@@ -196,13 +197,13 @@ mod tests {
 
     #[tokio::test]
     async fn accounts_in_all_forms() {
-        let rows = r#"[{"name":"c","count":1,"bytes":2,"last_modified":"t"},{"subdir":"s-"}]"#;
+        let rows = r#"[{"name":"c","count":1,"bytes":2,"last_modified":"t","storage_policy":"gold"},{"subdir":"s-"}]"#;
         assert_eq!(told(rows, "a", Format::Plain).await.1, "c\ns-\n");
         let (_, xml) = told(rows, "a", Format::Xml).await;
         assert_eq!(
             xml,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"a\">\n<container>\
-             <name>c</name><count>1</count><bytes>2</bytes><last_modified>t</last_modified>\
+             <name>c</name><count>1</count><bytes>2</bytes><last_modified>t</last_modified><storage_policy>gold</storage_policy>\
              </container>\n<subdir name=\"s-\" />\n</account>"
         );
     }
