@@ -177,9 +177,12 @@ impl Engine {
     /// Empties segments, some at a time, and tells what came of each.
     fn empty_all(&self, victims: &[Use], reclaim_before: u64) -> Vec<Result<Moved, EngineError>> {
         let compactor = self.share(Class::Compaction);
+        let runtime = tokio::runtime::Handle::try_current().ok();
         let next = AtomicUsize::new(0);
         let outcomes = Mutex::new(Vec::with_capacity(victims.len()));
         let work = || {
+            // What is not in memory of the index is looked up on its threads.
+            let _within = runtime.as_ref().map(tokio::runtime::Handle::enter);
             while let Some(victim) = victims.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let emptied = compactor.empty(victim, reclaim_before);
                 let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -49,11 +49,13 @@ pub(super) struct Segments {
     opening_bulk: tokio::sync::Mutex<()>,
     preparing: AtomicBool,
     poisoned: Arc<AtomicBool>,
+    measuring: Mutex<()>,
     room: AtomicBool,
     /// How long new data is to wait, in ms.
     brake: AtomicU64,
     /// Somebody empties segments.
     compacting: AtomicBool,
+    is_scarce: AtomicBool,
     scarce: Notify,
 }
 
@@ -245,9 +247,11 @@ impl Segments {
             opening_bulk: tokio::sync::Mutex::default(),
             preparing: AtomicBool::new(false),
             poisoned,
+            measuring: Mutex::default(),
             room: AtomicBool::new(true),
             brake: AtomicU64::new(0),
             compacting: AtomicBool::new(false),
+            is_scarce: AtomicBool::new(false),
             scarce: Notify::new(),
         }
     }
@@ -293,9 +297,12 @@ impl Segments {
 
     /// The same, and remembers it.
     pub(super) fn measure_room(&self) {
+        // One after the other: what was found before a segment was freed must not be remembered after that.
+        let _measuring = self.measuring.lock().unwrap_or_else(PoisonError::into_inner);
         let room = self.room();
         self.room.store(room.is_there(), Ordering::Release);
         self.brake.store(room.brake(), Ordering::Release);
+        self.is_scarce.store(room.is_scarce(), Ordering::Release);
         if room.is_scarce() {
             self.scarce.notify_one();
         }
@@ -308,7 +315,13 @@ impl Segments {
 
     /// Waits until room has to be made.
     pub(super) async fn scarce(&self) {
-        self.scarce.notified().await;
+        loop {
+            self.scarce.notified().await;
+            // It may have been made since that was said.
+            if self.is_scarce.load(Ordering::Acquire) {
+                return;
+            }
+        }
     }
 
     /// Says whether segments are being emptied.

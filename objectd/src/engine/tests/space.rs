@@ -100,7 +100,9 @@ async fn what_is_overwritten_makes_room_for_ever() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bulk_data_is_moved_out_of_segments_that_hold_mostly_garbage() {
-    let device = Device::new();
+    // Nothing of the index stays in memory.
+    let budget = IndexBudget::new(0, 1 << 20).in_memory().expect("memory");
+    let device = Device { budget, ..Device::new() };
     let engine = device.open("/index");
     for round in 0..6u64 {
         for number in 0..40 {
@@ -446,5 +448,31 @@ async fn what_lives_is_not_moved_for_nothing() {
         rounds += 1;
         assert!(rounds < 10, "it moves what lives, and for nothing");
     }
+    close(engine).await;
+}
+
+/// Whoever waits for room to become scarce is told so once it is, and not because it was before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_makes_room_is_called_when_it_is_scarce_and_not_afterwards() {
+    let device = Device::new();
+    let engine = device.open("/index");
+    let called = async |engine: &Engine| {
+        let soon = std::time::Duration::from_millis(50);
+        tokio::time::timeout(soon, engine.scarce()).await.is_ok()
+    };
+    assert!(!called(&engine).await, "an empty device has room");
+    let mut stored = 0;
+    while engine.has_room() {
+        put(&engine, stored, device.now(), &content(stored, 60_000)).await.expect("put");
+        stored += 1;
+    }
+    assert!(called(&engine).await, "a full one has none");
+    engine.measure_room();
+    for number in 0..stored {
+        delete(&engine, number, device.now() + 1).await.expect("deleted");
+    }
+    while maintain(&engine).await != Maintenance::default() {}
+    assert!(engine.has_room());
+    assert!(!called(&engine).await, "there is room again");
     close(engine).await;
 }
