@@ -8,6 +8,7 @@ use crate::object_row::ObjectRow;
 use crate::page::Item;
 use std::collections::BTreeMap;
 use types::PolicyIndex;
+use wire::xml::{DECLARATION, element, open};
 use wire::{AccountRow, ContainerRow};
 
 /// The form of a listing.
@@ -128,8 +129,6 @@ fn json<T: serde::Serialize>(rows: &[T]) -> Vec<u8> {
     serde_json::to_vec(rows).unwrap_or_default()
 }
 
-const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-
 fn container_xml(rows: &[ContainerRow], container: &str) -> String {
     let mut out = String::with_capacity(64 + rows.len() * 256);
     out.push_str(DECLARATION);
@@ -184,42 +183,6 @@ fn account_xml(rows: &[AccountRow], account: &str) -> String {
     }
     out.push_str("</account>");
     out
-}
-
-/// `<tag name="…">`, or `<tag name="…" />`. Says whether it is open.
-fn open(out: &mut String, tag: &str, name: &str, empty: bool) -> bool {
-    out.extend(["<", tag, " name=\""]);
-    escape(out, name, true);
-    out.push_str(if empty { "\" />" } else { "\">" });
-    !empty
-}
-
-fn element(out: &mut String, tag: &str, text: &str) {
-    if text.is_empty() {
-        out.extend(["<", tag, " />"]);
-        return;
-    }
-    out.extend(["<", tag, ">"]);
-    escape(out, text, false);
-    out.extend(["</", tag, ">"]);
-}
-
-fn escape(out: &mut String, text: &str, attribute: bool) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' if attribute => out.push_str("&quot;"),
-            '\n' if attribute => out.push_str("&#10;"),
-            '\t' if attribute => out.push_str("&#09;"),
-            // A reader would take it for a line feed.
-            '\r' => out.push_str("&#13;"),
-            '\n' | '\t' => out.push(c),
-            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(c),
-        }
-    }
 }
 
 #[cfg(test)]

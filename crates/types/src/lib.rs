@@ -20,7 +20,8 @@ pub use names::{
 pub use policy::{Policies, Policy, PolicyError};
 pub use quorum::quorum_size;
 pub use timestamp::{
-    RowTimestamps, Timestamp, TimestampError, decode_row_timestamps, encode_row_timestamps,
+    RowTimestamps, Timestamp, TimestampError, civil_from_days, decode_row_timestamps,
+    encode_row_timestamps,
 };
 
 use serde::{Deserialize, Serialize};

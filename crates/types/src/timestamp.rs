@@ -168,8 +168,8 @@ fn parse_seconds(text: &str) -> Result<u64, TimestampError> {
         .ok_or(TimestampError)
 }
 
-/// Days since 1970 to a date of the proleptic Gregorian calendar.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+/// Days since 1970 to year, month and day of the proleptic Gregorian calendar.
+pub fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468; // days since 0000-03-01
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;

@@ -1,7 +1,17 @@
 //! If-Match and its kin (Swift: common/swob.py, `_get_conditional_response_status`).
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What of a request chooses the bytes of the answer, and judges whether they are sent at all.
+pub const CHOOSING: [HeaderName; 6] = [
+    header::RANGE,
+    header::IF_RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+];
 
 /// Why nothing is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

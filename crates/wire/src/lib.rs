@@ -22,6 +22,7 @@ mod row;
 mod service;
 mod suffix_hashes;
 mod update;
+pub mod xml;
 
 pub use auth::{AuthUnavailable, Authenticator, Caller, Owned, Verifying};
 pub use client::{CallError, Endpoint, EndpointError, NodeClient};

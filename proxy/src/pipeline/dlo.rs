@@ -169,15 +169,8 @@ impl Listing {
         let left = range.map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
         let is_last = first_page.len() < self.page_rows;
         let walk = Walk { listing: self, rows: first_page, is_last, skip: first, left };
-        stream::unfold(Some(walk), |walk| async {
-            let mut walk = walk?;
-            match walk.step().await {
-                Ok(None) => None,
-                Ok(Some(piece)) => Some((Ok(piece), Some(walk))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        .boxed()
+        let step = |mut walk: Walk| async { Ok(walk.step().await?.map(|piece| (piece, walk))) };
+        stream::try_unfold(walk, step).boxed()
     }
 }
 

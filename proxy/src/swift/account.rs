@@ -6,6 +6,7 @@ use wire::{Body, Response};
 
 use super::error::Refusal;
 use super::listing::{self, Format, Wanted};
+use super::rows::account_xml;
 use super::{Face, constraints, relay};
 use crate::auth::Granted;
 use crate::call::Call;
@@ -60,7 +61,7 @@ impl Face {
         let body = match wanted.format {
             Format::Plain => String::new(),
             Format::Json => "[]".to_owned(),
-            Format::Xml | Format::TextXml => empty_xml(call.entity.account.as_str()),
+            Format::Xml | Format::TextXml => account_xml(&[], call.entity.account.as_str()),
         };
         let empty = body.is_empty() || call.method == Method::HEAD;
         let mut response = Response::new(if empty { Body::empty() } else { Body::from(body) });
@@ -107,31 +108,5 @@ impl Face {
         }
         let headers = call.backend_headers();
         Ok(relay::written(self.store.write_account(&call.entity, Method::DELETE, headers).await?))
-    }
-}
-
-fn empty_xml(account: &str) -> String {
-    let mut name = String::with_capacity(account.len());
-    for c in account.chars() {
-        match c {
-            '&' => name.push_str("&amp;"),
-            '<' => name.push_str("&lt;"),
-            '>' => name.push_str("&gt;"),
-            '"' => name.push_str("&quot;"),
-            c if c < ' ' => name.push_str(&format!("&#{};", u32::from(c))),
-            c => name.push(c),
-        }
-    }
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"{name}\">\n</account>")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_do_not_break_out_of_xml() {
-        let xml = empty_xml("a\"><b&\n");
-        assert!(xml.contains("name=\"a&quot;&gt;&lt;b&amp;&#10;\""), "{xml}");
     }
 }

@@ -21,12 +21,30 @@ pub(crate) enum Format {
 const FORMATS: [Format; 4] = [Format::Plain, Format::Json, Format::Xml, Format::TextXml];
 
 impl Format {
-    fn media_type(self) -> (&'static str, &'static str) {
+    fn kinds(self) -> (&'static str, &'static str) {
         match self {
             Format::Plain => ("text", "plain"),
             Format::Json => ("application", "json"),
             Format::Xml => ("application", "xml"),
             Format::TextXml => ("text", "xml"),
+        }
+    }
+
+    /// The media type alone, as reports have it.
+    pub(crate) fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Format::Plain => "text/plain",
+            Format::Json => "application/json",
+            Format::Xml => "application/xml",
+            Format::TextXml => "text/xml",
+        })
+    }
+
+    /// What a document begins with.
+    pub(crate) fn declaration(self) -> &'static str {
+        match self {
+            Format::Xml | Format::TextXml => wire::xml::DECLARATION,
+            Format::Plain | Format::Json => "",
         }
     }
 
@@ -91,7 +109,7 @@ impl MediaRange<'_> {
     }
 
     fn covers(&self, format: Format) -> bool {
-        let (kind, subkind) = format.media_type();
+        let (kind, subkind) = format.kinds();
         (self.kind == "*" || self.kind == kind) && (self.subkind == "*" || self.subkind == subkind)
     }
 }

@@ -132,8 +132,8 @@ impl Face {
         self.judge.authorize(call, acl).await
     }
 
-    /// OPTIONS tells the methods. Browsers that ask for another site are told no: sharing across origins is
-    /// not available yet.
+    /// OPTIONS tells the methods. What browsers ask for another site comes here only when the pipeline has no `cors`,
+    /// and is refused.
     fn options(call: &Call, allow: &'static str) -> Result<Response, Refusal> {
         let preflight = call.headers.contains_key(header::ORIGIN);
         let status = match preflight && call.entity.container.is_some() {

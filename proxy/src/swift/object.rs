@@ -2,26 +2,16 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use wire::conditions::CHOOSING;
 use wire::{Response, headers};
 
 use super::constraints::{self, BodyLength, is_true};
 use super::error::{Refusal, page};
 use super::{Face, expiry, relay};
 use crate::call::Call;
-use crate::pipeline::slo;
 use crate::store::{ContainerInfo, ObjectPut};
 
 const ALLOW: &str = "DELETE, GET, HEAD, OPTIONS, POST, PUT";
-
-/// What chooses the bytes and judges whether they are sent at all.
-const CHOOSING: [HeaderName; 6] = [
-    header::RANGE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_UNMODIFIED_SINCE,
-    header::IF_RANGE,
-];
 
 /// What belongs to the connection or the client, or is secret, and so does not belong to the object.
 fn is_for_nodes(name: &HeaderName) -> bool {
@@ -112,10 +102,7 @@ impl Face {
         let length = constraints::body_length(&call.headers, limits)?;
         constraints::check_name("Object", name, limits.max_object_name_length)?;
         constraints::check_metadata(&call.headers, "x-object-meta-", limits)?;
-        if call.context.source != Some(slo::SOURCE) {
-            // That one has checked what the client said, and adds the length of the whole.
-            constraints::check_content_type(&call.headers)?;
-        }
+        constraints::check_content_type(&call.headers)?;
         let mut headers = call.node_headers();
         let length = match length {
             BodyLength::Known(length) => {

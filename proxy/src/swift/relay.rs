@@ -67,7 +67,9 @@ fn refusal(mut from: Response) -> Response {
     relay_headers(headers);
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::CONTENT_TYPE);
-    headers.remove(header::ACCEPT_RANGES);
+    if from.status() != StatusCode::RANGE_NOT_SATISFIABLE {
+        from.headers_mut().remove(header::ACCEPT_RANGES);
+    }
     for (name, value) in from.headers() {
         response.headers_mut().append(name.clone(), value.clone());
     }

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
-use wire::Body;
+use wire::{Body, xml};
 
 use super::listing::Format;
 
@@ -92,7 +92,9 @@ fn text(value: &Value) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let mut out = String::with_capacity(text.len());
+    xml::escape(&mut out, text, false);
+    out
 }
 
 /// How a connection is kept alive until a report is there.
@@ -100,8 +102,8 @@ fn escaped(text: &str) -> String {
 pub(crate) struct KeepAlive {
     /// How long nothing is sent at most.
     pub(crate) every: Duration,
-    /// What is sent first, when something must be sent before the report. White space, or the beginning of a document.
-    pub(crate) opening: &'static str,
+    /// What the report's document begins with; when that is nothing and something must be sent, it is a space.
+    pub(crate) declaration: &'static str,
     /// Whether that is sent at once.
     pub(crate) at_once: bool,
 }
@@ -124,7 +126,7 @@ pub(crate) async fn kept_alive(
     if !keep_alive.at_once
         && let Ok(report) = tokio::time::timeout(keep_alive.every, &mut work).await
     {
-        return Body::from(report);
+        return Body::from(Bytes::from([keep_alive.declaration.as_bytes(), &report].concat()));
     }
     let waiting = Waiting { work, keep_alive, begun: false };
     Body::from_stream(stream::unfold(Some(waiting), |waiting| async {
@@ -137,7 +139,11 @@ impl Waiting {
     async fn next(mut self) -> (Bytes, Option<Self>) {
         if !self.begun {
             self.begun = true;
-            return (Bytes::from_static(self.keep_alive.opening.as_bytes()), Some(self));
+            let opening = match self.keep_alive.declaration {
+                "" => " ",
+                declaration => declaration,
+            };
+            return (Bytes::from_static(opening.as_bytes()), Some(self));
         }
         match tokio::time::timeout(self.keep_alive.every, &mut self.work).await {
             Ok(report) => ([b"\r\n\r\n", &report[..]].concat().into(), None),
@@ -175,10 +181,10 @@ mod tests {
         assert_eq!(quoted("/c/ä b~"), "/c/%C3%A4%20b~");
     }
 
-    async fn sent(at_once: bool, takes: Duration) -> String {
-        let keep_alive = KeepAlive { every: Duration::from_secs(10), opening: "?", at_once };
+    async fn sent(declaration: &'static str, at_once: bool, seconds: u64) -> String {
+        let keep_alive = KeepAlive { every: Duration::from_secs(10), declaration, at_once };
         let work = async move {
-            tokio::time::sleep(takes).await;
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
             Bytes::from_static(b"done")
         };
         let body =
@@ -188,9 +194,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn padding_comes_while_there_is_work() {
-        assert_eq!(sent(false, Duration::from_secs(9)).await, "done");
-        assert_eq!(sent(false, Duration::from_secs(25)).await, "? \r\n\r\ndone");
-        assert_eq!(sent(true, Duration::from_secs(9)).await, "?\r\n\r\ndone");
-        assert_eq!(sent(true, Duration::from_secs(15)).await, "? \r\n\r\ndone");
+        assert_eq!(sent("", false, 9).await, "done");
+        assert_eq!(sent("", false, 35).await, "   \r\n\r\ndone");
+        assert_eq!(sent("", true, 9).await, " \r\n\r\ndone");
+        assert_eq!(sent("", true, 15).await, "  \r\n\r\ndone");
+        assert_eq!(sent("?", false, 9).await, "?done");
+        assert_eq!(sent("?", false, 25).await, "? \r\n\r\ndone");
+        assert_eq!(sent("?", true, 9).await, "?\r\n\r\ndone");
+        assert_eq!(sent("?", true, 15).await, "? \r\n\r\ndone");
     }
 }

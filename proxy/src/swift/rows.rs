@@ -5,6 +5,7 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use http::response::Parts;
 use serde_json::{Map, Value};
+use wire::xml::{DECLARATION, element, open};
 use wire::{Body, Response};
 
 use super::error::Refusal;
@@ -65,8 +66,6 @@ fn plain(rows: &[Row]) -> Vec<u8> {
     out
 }
 
-const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-
 fn container_xml(rows: &[Row], container: &str) -> String {
     let mut out = String::from(DECLARATION);
     if !open(&mut out, "container", container, rows.is_empty()) {
@@ -86,7 +85,8 @@ fn container_xml(rows: &[Row], container: &str) -> String {
     out
 }
 
-fn account_xml(rows: &[Row], account: &str) -> String {
+/// An account's page.
+pub(crate) fn account_xml(rows: &[Row], account: &str) -> String {
     let mut out = String::from(DECLARATION);
     open(&mut out, "account", account, false);
     out.push('\n');
@@ -113,43 +113,6 @@ fn object(out: &mut String, tag: &str, row: &Row, fields: &[&str]) {
         }
     }
     out.extend(["</", tag, ">"]);
-}
-
-/// `<tag name="…">`, or `<tag name="…" />`. Says whether it is open.
-fn open(out: &mut String, tag: &str, name: &str, empty: bool) -> bool {
-    out.extend(["<", tag, " name=\""]);
-    escape(out, name, true);
-    out.push_str(if empty { "\" />" } else { "\">" });
-    !empty
-}
-
-fn element(out: &mut String, tag: &str, text: &str) {
-    if text.is_empty() {
-        out.extend(["<", tag, " />"]);
-        return;
-    }
-    out.extend(["<", tag, ">"]);
-    escape(out, text, false);
-    out.extend(["</", tag, ">"]);
-}
-
-/// What XML cannot hold is shown as U+FFFD, as storage nodes do it.
-fn escape(out: &mut String, text: &str, attribute: bool) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' if attribute => out.push_str("&quot;"),
-            '\n' if attribute => out.push_str("&#10;"),
-            '\t' if attribute => out.push_str("&#09;"),
-            // A reader would take it for a line feed.
-            '\r' => out.push_str("&#13;"),
-            '\n' | '\t' => out.push(c),
-            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(c),
-        }
-    }
 }
 
 #[cfg(test)]

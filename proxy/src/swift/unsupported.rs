@@ -1,5 +1,5 @@
 //! What Swift knows and this cluster does not know yet. Each of it is refused clearly and changes nothing: half
-//! of a feature would be worse than none (an object that does not expire, a copy that is not one).
+//! of a feature would be worse than none (a link that leads nowhere, a copy that is not one).
 //!
 //! An empty value takes a setting away that nobody can have made, so it does no harm and is let through.
 

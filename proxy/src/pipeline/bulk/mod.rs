@@ -5,17 +5,16 @@
 //! - `POST ?bulk-delete` ([`delete`]) deletes what the lines of its body name, objects before containers.
 //!
 //! The answer is always 200; how it went stands in its body ([`report`]). As that can take long, spaces are sent
-//! before it ([`heartbeat`]). It stands before those who ask who somebody is, so each thing that it does is asked for with the
+//! before it ([`kept_alive`]). It stands before those who ask who somebody is, so each thing that it does is asked for with the
 //! client's token, and judged by itself.
 
 mod delete;
 mod extract;
-mod heartbeat;
 mod report;
 mod tar;
 mod unpack;
 
-use http::header::HeaderName;
+use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,6 +30,7 @@ use crate::config::StartError;
 use crate::store::{ClientBody, Entity};
 use crate::swift::error::Refusal;
 use crate::swift::listing::{self, Format};
+use crate::swift::report::{KeepAlive, kept_alive};
 use report::Report;
 use unpack::Coding;
 
@@ -199,7 +199,11 @@ impl Bulk {
         let shown = format.unwrap_or(Format::Plain);
         let every = Duration::from_millis(self.config.yield_frequency_ms);
         let document = async move { work.await.render(shown) };
-        heartbeat::respond(shown, every, document).await
+        // The body is asked for before anything is answered, so that a client that waits for 100 Continue is told to.
+        let keep_alive = KeepAlive { every, declaration: shown.declaration(), at_once: false };
+        let mut response = Response::new(kept_alive(document, keep_alive).await);
+        response.headers_mut().insert(header::CONTENT_TYPE, shown.content_type());
+        response
     }
 
     async fn extract(self: Arc<Self>, coding: Coding, mut call: Call, next: Handler) -> Response {

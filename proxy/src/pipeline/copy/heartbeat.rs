@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap};
 use std::time::Duration;
 use wire::Response;
 
 use super::{Answer, finished};
 use crate::call::Query;
+use crate::swift::error::status_line;
 use crate::swift::listing::{self, Format};
 use crate::swift::report::{KeepAlive, Report, kept_alive};
 
@@ -27,11 +28,10 @@ pub(super) async fn response(
         _ => Format::Plain,
     };
     let work = async move { report(written.await, told).await.render(format, "copy") };
-    let keep_alive = KeepAlive { every, opening: " ", at_once: true };
+    let keep_alive = KeepAlive { every, declaration: "", at_once: true };
     let mut response = Response::new(kept_alive(work, keep_alive).await);
     *response.status_mut() = StatusCode::ACCEPTED;
-    let kind = if format == Format::Json { "application/json" } else { "text/plain" };
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_TYPE, format.media_type());
     response
 }
 
@@ -40,8 +40,7 @@ async fn report(written: Response, told: HeaderMap) -> Report {
     let from = told.get("x-copied-from").map(|from| text(from.as_bytes())).unwrap_or_default();
     let (parts, body) = finished(written, told).into_parts();
     let body: Bytes = axum::body::to_bytes(body, SENTENCE_BYTES_MAX).await.unwrap_or_default();
-    let reason = parts.status.canonical_reason().unwrap_or_default();
-    let status = format!("{} {reason}", parts.status.as_u16());
+    let status = status_line(parts.status);
     let mut report = Report::default();
     report.say("Response Status", status.clone());
     report.say("Response Body", text(&body));
@@ -70,6 +69,7 @@ fn title(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::HeaderValue;
     use http_body_util::BodyExt;
     use serde_json::{Value, json};
     use wire::Body;

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use wire::Response;
+use wire::conditions::CHOOSING;
 
 use crate::call::Call;
 use crate::swift::constraints::is_true;
@@ -49,16 +50,6 @@ fn is_of_the_answer(name: &HeaderName) -> bool {
         || name.starts_with("access-control-")
 }
 
-/// Judged at the source.
-const CONDITIONS: [HeaderName; 6] = [
-    header::RANGE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_UNMODIFIED_SINCE,
-    header::IF_RANGE,
-];
-
 /// For the read, or for this middleware.
 const READ_PARAMETERS: [&str; 6] =
     ["multipart-manifest", "version-id", "symlink", "part-number", "format", "heartbeat"];
@@ -100,7 +91,8 @@ pub(super) fn write(mut call: Call, source: Response, length: u64) -> Sink {
     {
         headers.insert(header::CONTENT_TYPE, kind.clone());
     }
-    for name in CONDITIONS.into_iter().chain([header::TRANSFER_ENCODING, header::EXPECT]) {
+    // Ranges and conditions were for the source.
+    for name in CHOOSING.into_iter().chain([header::TRANSFER_ENCODING, header::EXPECT]) {
         headers.remove(name);
     }
     headers.remove("x-fresh-metadata");

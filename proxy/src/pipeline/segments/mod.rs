@@ -18,6 +18,7 @@ use futures_util::stream::BoxStream;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use std::ops::Range;
+use wire::conditions::CHOOSING;
 
 use crate::call::{Call, Context, Query};
 use crate::store::Entity;
@@ -86,16 +87,6 @@ const INHERITED: [HeaderName; 3] = [
     header::REFERER,
     HeaderName::from_static("x-open-expired"),
     HeaderName::from_static(wire::headers::X_BACKEND_OPEN_EXPIRED),
-];
-
-/// What chooses the bytes of the whole, and judges whether they are sent.
-const CHOOSING: [HeaderName; 6] = [
-    header::RANGE,
-    header::IF_RANGE,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_UNMODIFIED_SINCE,
 ];
 
 /// A read as the client asked for it, remembered while what it is about is looked up.

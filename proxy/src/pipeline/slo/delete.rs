@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use wire::{Response, headers};
 
-use super::put::media_type;
 use super::stored::{self, Part};
 use super::walk::within;
 use super::{SOURCE, StaticLargeObjects, is_manifest, work_on};
@@ -55,23 +54,19 @@ impl StaticLargeObjects {
     pub(super) async fn delete(self: Arc<Self>, call: Call, next: Handler) -> Response {
         let wanted = listing::wanted(&Query::default(), &call.headers);
         let format = wanted.ok().map(|wanted| wanted.format);
-        let opening = match format {
-            Some(Format::Xml | Format::TextXml) => "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
-            _ => " ",
-        };
-        let keep_alive =
-            KeepAlive { every: self.config.yield_frequency(), opening, at_once: false };
+        let shown = format.unwrap_or(Format::Plain);
+        let every = self.config.yield_frequency();
+        let keep_alive = KeepAlive { every, declaration: shown.declaration(), at_once: false };
         let deletion = Deletion::of(self, &call, next);
         let work = async move {
             let report = match format {
                 Some(_) => deletion.run().await,
                 None => report(StatusCode::NOT_ACCEPTABLE, "", 0, 0),
             };
-            report.render(format.unwrap_or(Format::Plain), "delete")
+            report.render(shown, "delete")
         };
         let mut response = Response::new(kept_alive(work, keep_alive).await);
-        let kind = media_type(format.unwrap_or(Format::Plain));
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response.headers_mut().insert(header::CONTENT_TYPE, shown.media_type());
         response
     }
 }

@@ -25,7 +25,7 @@ use super::{
     SLO_ETAG, SLO_SIZE, SOURCE, STATIC_LARGE_OBJECT, StaticLargeObjects, is_manifest, stored, text,
     work_on,
 };
-use crate::call::{Call, Query};
+use crate::call::{CONTENT_TYPE_OVERRIDDEN, Call, Query};
 use crate::pipeline::segments::Asked;
 use crate::pipeline::{Handler, Middleware};
 use crate::store::body::ClientBody;
@@ -91,14 +91,14 @@ impl StaticLargeObjects {
             return Ok(answer(self.store(call, next, segments).await?, format));
         }
         let keep_alive =
-            KeepAlive { every: self.config.yield_frequency(), opening: " ", at_once: true };
+            KeepAlive { every: self.config.yield_frequency(), declaration: "", at_once: true };
         let work = async move {
             let outcome = self.store(call, next, segments).await;
             told(outcome).await.render(format, "upload")
         };
         let mut response = Response::new(kept_alive(work, keep_alive).await);
         *response.status_mut() = StatusCode::ACCEPTED;
-        response.headers_mut().insert(header::CONTENT_TYPE, media_type(format));
+        response.headers_mut().insert(header::CONTENT_TYPE, format.media_type());
         Ok(response)
     }
 
@@ -345,6 +345,7 @@ fn describe(call: &mut Call, checked: &Checked) {
         (STATIC_LARGE_OBJECT, Some(HeaderValue::from_static("True"))),
         (LISTED_ETAG, HeaderValue::try_from(listed).ok()),
         (header::CONTENT_TYPE, HeaderValue::from_bytes(&kind).ok()),
+        (HeaderName::from_static(CONTENT_TYPE_OVERRIDDEN), Some(HeaderValue::from_static("true"))),
         (header::ETAG, HeaderValue::try_from(own).ok()),
         (header::CONTENT_LENGTH, Some(HeaderValue::from(checked.text.len()))),
     ];
@@ -364,7 +365,7 @@ fn answer(outcome: Outcome, format: Format) -> Response {
             let report = Report { errors, ..Report::default() };
             let mut response = Response::new(Body::from(report.render(format, "upload")));
             *response.status_mut() = StatusCode::BAD_REQUEST;
-            response.headers_mut().insert(header::CONTENT_TYPE, media_type(format));
+            response.headers_mut().insert(header::CONTENT_TYPE, format.media_type());
             response
         }
     }
@@ -415,14 +416,4 @@ async fn told(outcome: Result<Outcome, Refusal>) -> Report {
         }
     }
     report
-}
-
-/// The bare media type, as Swift's reports have it.
-pub(super) fn media_type(format: Format) -> HeaderValue {
-    HeaderValue::from_static(match format {
-        Format::Plain => "text/plain",
-        Format::Json => "application/json",
-        Format::Xml => "application/xml",
-        Format::TextXml => "text/xml",
-    })
 }

@@ -73,15 +73,8 @@ impl Walk {
     pub(super) fn pieces(mut self, manifest: Manifest, range: &Range<u64>) -> Pieces {
         let (first, last) = (i128::from(range.start), i128::from(range.end) - 1);
         self.levels.push(Level { manifest, at: 0, first, last });
-        stream::unfold(Some(self), |walk| async {
-            let mut walk = walk?;
-            match walk.step().await {
-                Ok(None) => None,
-                Ok(Some(piece)) => Some((Ok(piece), Some(walk))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        .boxed()
+        let step = |mut walk: Walk| async { Ok(walk.step().await?.map(|piece| (piece, walk))) };
+        stream::try_unfold(self, step).boxed()
     }
 
     async fn step(&mut self) -> Result<Option<Piece>, SegmentError> {

@@ -45,7 +45,7 @@ pub(super) async fn list(
 ) -> Result<Response, Refusal> {
     let all = call.query.has("versions");
     let again = call.sub(Method::GET, call.entity.clone(), SOURCE);
-    let info = store.container_info(&call.entity).await.ok().flatten();
+    let info = store.container_info(&call.entity).await?;
     let versioned = info.is_some_and(|info| info.sysmeta("versions-container").is_some());
     let reserved = call.entity.is_reserved();
     if !(all || versioned) || reserved {

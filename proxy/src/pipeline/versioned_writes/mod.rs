@@ -128,11 +128,8 @@ impl VersionedWrites {
 
     async fn object(self: Arc<Self>, call: Call, next: Handler) -> Result<Response, Refusal> {
         let changes = matches!(call.method.as_str(), "PUT" | "DELETE");
-        let info = match self.store.container_info(&call.entity).await {
-            Ok(info) => info,
-            // The application will say the same, or knows better.
-            Err(_) => return Ok(next.answer(call).await),
-        };
+        // Without knowing whether there are versions, a write could take away what it has to keep.
+        let info = self.store.container_info(&call.entity).await?;
         let location = info.as_ref().and_then(|info| legacy::Location::of(info));
         let location = location.filter(|_| changes && self.settings.allow_versioned_writes);
         if let (Some(location), Some(info)) = (location, &info) {
@@ -157,11 +154,7 @@ impl VersionedWrites {
             refuse_disabled(&call)?;
             return Ok(next.answer(call).await);
         }
-        let info = self.store.container_info(&call.entity).await;
-        let info = match info {
-            Ok(info) => info,
-            Err(_) => return Ok(next.answer(call).await),
-        };
+        let info = self.store.container_info(&call.entity).await?;
         let versions = info.as_ref().and_then(|info| info.sysmeta("versions-container"));
         let versions = versions.and_then(names::stored_container);
         let id = call.query.get("version-id").filter(|id| !id.is_empty()).map(str::to_owned);
