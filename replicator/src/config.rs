@@ -35,6 +35,14 @@ pub struct Config {
     pub heal_retry_ms_max: u64,
     /// How long after it was found a damaged record is kept, in seconds, when its object is whole again.
     pub quarantine_keep_s: u64,
+    /// Whether what has expired is deleted.
+    pub expire: bool,
+    /// How long after its time that is done, in seconds.
+    pub expire_delay_s: u64,
+    /// Most expired objects of all devices together that are being deleted at a time.
+    pub expire_concurrency: u32,
+    /// Most expired objects of one device that are deleted in a second.
+    pub expirations_per_second: u32,
     /// Whether devices are read through in search of damage.
     pub audit: bool,
     /// How long after a pass through a device has begun the next one does, in seconds.
@@ -65,6 +73,10 @@ impl Default for Config {
             heals_per_second: 100,
             heal_retry_ms_max: 600_000,
             quarantine_keep_s: 24 * 3600,
+            expire: true,
+            expire_delay_s: 0,
+            expire_concurrency: 4,
+            expirations_per_second: 500,
             audit: true,
             audit_interval_s: 24 * 3600,
             audit_objects_per_second: 5000,
@@ -87,6 +99,8 @@ impl Config {
             ("heal_concurrency", self.heal_concurrency.into()),
             ("heals_per_second", self.heals_per_second.into()),
             ("heal_retry_ms_max", self.heal_retry_ms_max),
+            ("expire_concurrency", self.expire_concurrency.into()),
+            ("expirations_per_second", self.expirations_per_second.into()),
             ("audit_interval_s", self.audit_interval_s),
             ("audit_objects_per_second", self.audit_objects_per_second),
             ("audit_bytes_per_second", self.audit_bytes_per_second),
@@ -97,8 +111,11 @@ impl Config {
         if self.batch > REPORTS_MAX {
             return Err(StartError::TooLarge { key: "batch", max: REPORTS_MAX });
         }
-        let concurrent =
-            [("concurrency", self.concurrency), ("heal_concurrency", self.heal_concurrency)];
+        let concurrent = [
+            ("concurrency", self.concurrency),
+            ("heal_concurrency", self.heal_concurrency),
+            ("expire_concurrency", self.expire_concurrency),
+        ];
         if let Some((key, _)) = concurrent.into_iter().find(|(_, most)| *most > CONCURRENCY_MAX) {
             return Err(StartError::TooLarge { key, max: CONCURRENCY_MAX });
         }

@@ -3,6 +3,7 @@
 use axum::body::Bytes;
 use futures_util::StreamExt;
 use http::{Method, StatusCode};
+use ring_builder::Node;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::time::Duration;
@@ -32,6 +33,21 @@ impl ObjectDevice {
             PolicyIndex(0) => self.name.clone(),
             PolicyIndex(other) => format!("{}-{other}", self.name),
         }
+    }
+}
+
+impl ObjectDevice {
+    /// The one that a ring names.
+    pub(crate) fn of(node: &Node<'_>, policy: PolicyIndex) -> Self {
+        let owner = Endpoint::new(&node.device.replication_ip, node.device.replication_port);
+        ObjectDevice { owner, name: node.device.device.clone(), policy }
+    }
+
+    /// Whether a ring means this one.
+    pub(crate) fn is(&self, node: &Node<'_>) -> bool {
+        let front = Endpoint::new(&node.device.ip, node.device.port);
+        let named = ObjectDevice::of(node, self.policy);
+        self.name == named.name && (self.owner == front || self.owner == named.owner)
     }
 }
 

@@ -5,15 +5,17 @@
 //! - the container updater (Swift: container/updater.py) asks each container device for the totals it still owes
 //!   ([`wire::pending`]) and sends them to the account servers which the account ring names;
 //! - the [`auditor`] has each object device read through, so that damage is found before somebody needs what is damaged;
-//! - the [`healer`] fetches what an object device has found damaged from another one.
+//! - the [`healer`] fetches what an object device has found damaged from another one;
+//! - the [`expirer`] has each object device delete what has expired.
 //!
 //! Nothing but the place of an audit is kept here: an update stays in its owner's queue until it is acknowledged, and what
 //! is damaged in its owner's quarantine until it is mended, so this process may die at any moment. Replication,
-//! reconstruction, expiring, reaping and sharding are not here yet, and neither are redirects to shards.
+//! reconstruction, reaping and sharding are not here yet, and neither are redirects to shards.
 
 mod auditor;
 mod config;
 mod device;
+mod expirer;
 mod healer;
 mod recon;
 mod share;
@@ -25,6 +27,7 @@ pub use share::mine;
 use auditor::Auditor;
 use daemon::{Env, Observed, Running, Shutdown};
 use device::{Asker, ObjectDevice};
+use expirer::Expirer;
 use futures_util::future::{BoxFuture, FutureExt};
 use healer::Healer;
 use recon::Recon;
@@ -61,6 +64,7 @@ pub fn start(
     let mut works = updaters(&config, &env, &local, &rings, &hash_paths, &recon);
     works.extend(healers(&config, &env, &local, &rings, &recon));
     works.extend(auditors(&config, &env, &local, &recon));
+    works.extend(expirers(&config, &env, &local, &rings, &hash_paths, &recon));
     let stop = Shutdown::default();
     let mut tasks = JoinSet::new();
     for work in works {
@@ -170,6 +174,34 @@ fn auditors(config: &Config, env: &Env, local: &LocalNodes, recon: &Arc<Recon>) 
     };
     let auditors = devices.into_iter().map(auditor);
     auditors.map(|auditor| async move { auditor.run().await }.boxed()).collect()
+}
+
+fn expirers(
+    config: &Config,
+    env: &Env,
+    local: &LocalNodes,
+    rings: &Rings,
+    hash_paths: &HashPaths,
+    recon: &Arc<Recon>,
+) -> Vec<Work> {
+    let permits = Arc::new(Semaphore::new(config.expire_concurrency as usize));
+    let devices = if config.expire { own_devices(config, local) } else { Vec::new() };
+    let expirer = |device: ObjectDevice| {
+        let ring = Arc::clone(rings.objects.get(&device.policy)?);
+        Some(Expirer {
+            device,
+            ring,
+            containers: Arc::clone(&rings.container),
+            hash_paths: hash_paths.clone(),
+            config: config.clone(),
+            asker: asker(config, env),
+            clock: Arc::clone(&env.clock),
+            permits: Arc::clone(&permits),
+            recon: Arc::clone(recon),
+        })
+    };
+    let expirers = devices.into_iter().filter_map(expirer);
+    expirers.map(|expirer| async move { expirer.run().await }.boxed()).collect()
 }
 
 #[cfg(test)]

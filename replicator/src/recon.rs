@@ -1,5 +1,6 @@
 //! What this replicator says of itself: `/healthcheck`, and with the keys of Swift's recon (Swift:
-//! common/middleware/recon.py) `/recon/updater/object` and `…/container`, `/recon/auditor/object`, `/recon/quarantined`.
+//! common/middleware/recon.py) `/recon/updater/object` and `…/container`, `/recon/auditor/object`, `/recon/expirer/object`,
+//! `/recon/quarantined`.
 //!
 //! The last counts objects that are damaged and not mended yet; damaged records that are kept although their objects are
 //! whole again are told of by their device. Two keys are ours: `devices` of the auditor, with how far each has come, and
@@ -7,6 +8,7 @@
 
 use crate::auditor::Place;
 use crate::device::ObjectDevice;
+use crate::expirer;
 use crate::updater::{Kind, Pass};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
@@ -19,9 +21,10 @@ use wire::{Body, Request, Response, Service};
 /// What there is to tell.
 #[derive(Default)]
 pub(crate) struct Recon {
-    sweeps: Mutex<BTreeMap<(Kind, String), Sweep>>,
+    sweeps: Mutex<BTreeMap<(Kind, String, PolicyIndex), Sweep>>,
     healings: Mutex<BTreeMap<(PolicyIndex, String), Healing>>,
     audits: Mutex<BTreeMap<String, Audit>>,
+    expirations: Mutex<BTreeMap<String, Expiration>>,
 }
 
 /// How it goes with the damaged objects of a device.
@@ -42,6 +45,14 @@ struct Audit {
     error: Option<String>,
 }
 
+/// The last look at what of a device has expired.
+struct Expiration {
+    pass: expirer::Pass,
+    seconds: f64,
+    /// Deleted since the start.
+    deleted: u64,
+}
+
 struct Sweep {
     ended: Timestamp,
     seconds: f64,
@@ -53,13 +64,13 @@ impl Recon {
     pub(crate) fn swept(
         &self,
         kind: Kind,
-        device: &str,
+        (device, policy): (&str, PolicyIndex),
         ended: Timestamp,
         seconds: f64,
         pass: Pass,
     ) {
         let mut sweeps = self.sweeps.lock().unwrap_or_else(PoisonError::into_inner);
-        sweeps.insert((kind, device.to_owned()), Sweep { ended, seconds, pass });
+        sweeps.insert((kind, device.to_owned(), policy), Sweep { ended, seconds, pass });
     }
 
     /// Notes how it goes with what is damaged on a device.
@@ -72,6 +83,29 @@ impl Recon {
     pub(crate) fn audited(&self, device: &ObjectDevice, place: &Place, error: Option<String>) {
         let mut audits = self.audits.lock().unwrap_or_else(PoisonError::into_inner);
         audits.insert(device.label(), Audit { place: place.clone(), error });
+    }
+
+    /// Notes a look at what of a device has expired.
+    pub(crate) fn expired(&self, device: &ObjectDevice, pass: expirer::Pass, seconds: f64) {
+        let mut expirations = self.expirations.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = expirations.get(&device.label()).map_or(0, |before| before.deleted);
+        let deleted = before + pass.deleted;
+        expirations.insert(device.label(), Expiration { pass, seconds, deleted });
+    }
+
+    fn expirer(&self) -> Value {
+        let expirations = self.expirations.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = expirations.values().map(|last| last.seconds).reduce(f64::max);
+        let deleted: u64 = expirations.values().map(|last| last.pass.deleted).sum();
+        let devices = expirations.iter().map(|(device, last)| {
+            (device.clone(), json!({ "deleted": last.deleted, "left": last.pass.left }))
+        });
+        let devices: Map<String, Value> = devices.collect();
+        json!({
+            "object_expiration_pass": seconds,
+            "expired_last_pass": deleted,
+            "devices": devices,
+        })
     }
 
     fn quarantined(&self) -> Value {
@@ -149,7 +183,7 @@ impl Recon {
     fn of(&self, kind: Kind) -> Value {
         let sweeps = self.sweeps.lock().unwrap_or_else(PoisonError::into_inner);
         let sweeps: Vec<&Sweep> =
-            sweeps.iter().filter(|((of, _), _)| *of == kind).map(|(_, sweep)| sweep).collect();
+            sweeps.iter().filter(|((of, ..), _)| *of == kind).map(|(_, sweep)| sweep).collect();
         let sum =
             |part: fn(&Pass) -> u64| sweeps.iter().map(|sweep| part(&sweep.pass)).sum::<u64>();
         let seconds = sweeps.iter().map(|sweep| sweep.seconds).reduce(f64::max);
@@ -182,6 +216,7 @@ fn answer(recon: &Recon, request: &Request) -> Response {
         "/healthcheck" => daemon::text(StatusCode::OK, "OK"),
         "/recon/updater/object" => json_response(&recon.of(Kind::Object)),
         "/recon/auditor/object" => json_response(&recon.auditor()),
+        "/recon/expirer/object" => json_response(&recon.expirer()),
         "/recon/quarantined" => json_response(&recon.quarantined()),
         "/recon/updater/container" => json_response(&recon.of(Kind::Container)),
         _ => daemon::error_page(StatusCode::NOT_FOUND, "There is nothing at this path."),

@@ -50,8 +50,8 @@ struct Queue {
 
 /// Answers like objectd and containerd, from memory.
 async fn owner(queue: Shared<Queue>, request: Request) -> Response {
-    // What healers and auditors ask is no matter of these tests.
-    if ["QUARANTINED", "VERIFY"].contains(&request.method().as_str()) {
+    // What healers, auditors and expirers ask is no matter of these tests.
+    if ["QUARANTINED", "VERIFY", "EXPIRED"].contains(&request.method().as_str()) {
         return daemon::empty(StatusCode::NOT_IMPLEMENTED);
     }
     assert_eq!((request.method().as_str(), request.uri().path()), ("UPDATES", "/d%201"));

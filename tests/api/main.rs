@@ -4,6 +4,7 @@
 
 mod access;
 mod connections;
+mod expiry;
 mod listings;
 mod names;
 mod process;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use types::{ObjectHash, Timestamp};
+use wire::Body;
 use wire::device::{Hashes, MERGE, Merged, QUARANTINED, Quarantine, QuarantinedRecord, RECORDS};
-use wire::{Body, Endpoint};
 
 /// How long an object may be under way, as long as something of it comes.
 const TRANSFER_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -84,23 +84,13 @@ impl Healer {
     fn peers(&self, hash: &ObjectHash) -> Vec<ObjectDevice> {
         let partition = self.ring.partition(hash);
         let mut primaries = self.ring.primaries(partition);
-        let here = |node: &Node<'_>| self.asker.client.is_local(&endpoint(node));
+        let policy = self.device.policy;
+        let here =
+            |node: &Node<'_>| self.asker.client.is_local(&ObjectDevice::of(node, policy).owner);
         primaries.sort_by_key(|node| !here(node));
         let handoffs = self.ring.handoffs(partition).take(primaries.len());
-        let all = primaries.into_iter().chain(handoffs);
-        all.filter(|node| !self.is_itself(node))
-            .map(|node| ObjectDevice {
-                owner: endpoint(&node),
-                name: node.device.device.clone(),
-                policy: self.device.policy,
-            })
-            .collect()
-    }
-
-    fn is_itself(&self, node: &Node<'_>) -> bool {
-        let front = Endpoint::new(&node.device.ip, node.device.port);
-        let owner = &self.device.owner;
-        node.device.device == self.device.name && (*owner == front || *owner == endpoint(node))
+        let others = primaries.into_iter().chain(handoffs).filter(|node| !self.device.is(node));
+        others.map(|node| ObjectDevice::of(&node, policy)).collect()
     }
 
     async fn fetch(&self, patient: &Patient, peer: &ObjectDevice) -> Result<(), DeviceError> {
@@ -141,9 +131,4 @@ impl Healer {
         let page: Quarantine = page.await?;
         Ok(page.records.iter().filter(|record| record.hash == hash).all(|record| record.healed))
     }
-}
-
-/// Where other nodes reach the owner of a device.
-fn endpoint(node: &Node<'_>) -> Endpoint {
-    Endpoint::new(&node.device.replication_ip, node.device.replication_port)
 }

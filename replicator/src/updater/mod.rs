@@ -112,7 +112,13 @@ impl Updater {
             schedule.rest = if fine { interval } else { (schedule.rest * 2).min(rest_max) };
             // Without failures nothing is left in the queue, and to sweep an empty one costs nothing.
             schedule.sweep_at = if fine { now } else { now + schedule.rest };
-            self.recon.swept(self.kind, &self.device, self.clock.now(), seconds, pass);
+            self.recon.swept(
+                self.kind,
+                (self.device.as_str(), self.policy),
+                self.clock.now(),
+                seconds,
+                pass,
+            );
         } else if !fine {
             schedule.failing = true;
             schedule.sweep_at = schedule.sweep_at.min(now + schedule.rest);
