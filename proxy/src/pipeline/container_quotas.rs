@@ -1,7 +1,7 @@
 //! How much a container may hold. Swift: common/middleware/container_quotas.py.
 //!
 //! It is judged by the container's totals as they are remembered, so several uploads at a time, and those of the
-//! last seconds, may go over it. A body without a length counts when it is stored.
+//! last seconds, may go over it. A body without a length counts when it is stored. Versions of objects count with their bytes.
 
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use wire::Response;
 
+use super::versioned_writes::versions_of;
 use super::{Answer, Handler, Middleware, Parts};
 use crate::auth::Judge;
 use crate::call::Call;
@@ -78,13 +79,17 @@ fn check_settings(call: &Call) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether an upload of this size fits. A quota that is no number limits nothing.
-fn fits(info: &ContainerInfo, upload: u64) -> bool {
-    let quota = |name: &str| info.meta(name).and_then(|quota| quota.parse::<u64>().ok());
-    let bytes = info.bytes_used().saturating_add(upload);
+/// A quota that is no number limits nothing.
+fn quota(info: &ContainerInfo, name: &str) -> Option<u64> {
+    info.meta(name).and_then(|quota| quota.parse().ok())
+}
+
+/// Whether an upload of this size fits, beside versions that take so many bytes.
+fn fits(info: &ContainerInfo, versions: u64, upload: u64) -> bool {
+    let bytes = info.bytes_used().saturating_add(versions).saturating_add(upload);
     let count = info.object_count().saturating_add(1);
-    quota("quota-bytes").is_none_or(|quota| bytes <= quota)
-        && quota("quota-count").is_none_or(|quota| count <= quota)
+    quota(info, "quota-bytes").is_none_or(|quota| bytes <= quota)
+        && quota(info, "quota-count").is_none_or(|quota| count <= quota)
 }
 
 impl ContainerQuotas {
@@ -92,7 +97,14 @@ impl ContainerQuotas {
         let Some(info) = self.judge.store.container_info(&call.entity).await? else {
             return Ok(());
         };
-        if fits(&info, announced(&call.headers)) {
+        let versions = versions_of(&call.entity, &info);
+        let versions = versions.filter(|_| quota(&info, "quota-bytes").is_some());
+        let versions = match versions {
+            Some(versions) => self.judge.store.container_info(&versions).await?,
+            None => None,
+        };
+        let versions = versions.map_or(0, |versions| versions.bytes_used());
+        if fits(&info, versions, announced(&call.headers)) {
             return Ok(());
         }
         // Who may not write is not told how full the container is.
@@ -118,6 +130,9 @@ mod tests {
     fn what_fits_and_what_does_not() {
         let used = [("x-container-bytes-used", "10"), ("x-container-object-count", "2")];
         let with = |name, value| info(&[used[0], used[1], (name, value)]);
+        assert!(super::fits(&with("x-container-meta-quota-bytes", "18"), 3, 5));
+        assert!(!super::fits(&with("x-container-meta-quota-bytes", "17"), 3, 5));
+        let fits = |info: &ContainerInfo, upload| fits(info, 0, upload);
         assert!(fits(&with("x-container-meta-other", "1"), u64::MAX));
         let bytes = with("x-container-meta-quota-bytes", "15");
         assert!(fits(&bytes, 5) && !fits(&bytes, 6) && !fits(&bytes, u64::MAX));

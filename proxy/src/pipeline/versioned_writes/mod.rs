@@ -29,7 +29,7 @@ use super::{Answer, Handler, Middleware, Parts};
 use crate::auth::Judge;
 use crate::call::Call;
 use crate::config::StartError;
-use crate::store::{Level, Store};
+use crate::store::{ContainerInfo, Entity, Level, Store};
 use crate::swift::constraints::is_true;
 use crate::swift::error::Refusal;
 
@@ -173,6 +173,12 @@ impl VersionedWrites {
             None => versioned.answer(call).await,
         }
     }
+}
+
+/// Where the versions of a container's objects lie. Their bytes count as the container's.
+pub(super) fn versions_of(container: &Entity, info: &ContainerInfo) -> Option<Entity> {
+    let versions = info.sysmeta("versions-container").and_then(names::stored_container)?;
+    Some(container.with_container(versions))
 }
 
 /// What would mean something else where versions do not exist.
