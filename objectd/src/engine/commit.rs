@@ -124,6 +124,22 @@ pub(super) struct Log {
     pub(super) updates_from: u64,
 }
 
+impl Log {
+    /// The end as an index is told it that knows every frame.
+    pub(super) fn applied(&self) -> Applied {
+        let place = |tail: &Tail| Place { segment: tail.segment.id, block: tail.next_block };
+        let mut applied = Applied {
+            lsn: self.next_lsn - 1,
+            header_crc: self.previous_crc,
+            ..Applied::default()
+        };
+        for (to, tail) in applied.places.iter_mut().zip(&self.tails) {
+            *to = tail.as_ref().map(place);
+        }
+        applied
+    }
+}
+
 /// What the thread owns.
 pub(super) struct Committer {
     pub(super) applier: Applier,
@@ -332,22 +348,7 @@ impl Committer {
             self.shared.unflushed.store(0, Ordering::Release);
             self.applier.index.flush().map_err(|error| self.invisible(&error))?;
         }
-        Ok(Durable { applied: self.applied(), events })
-    }
-
-    fn applied(&self) -> Applied {
-        let place = |tail: &Option<Tail>| {
-            tail.as_ref().map(|tail| Place { segment: tail.segment.id, block: tail.next_block })
-        };
-        let mut applied = Applied {
-            lsn: self.log.next_lsn - 1,
-            header_crc: self.log.previous_crc,
-            ..Applied::default()
-        };
-        for (to, tail) in applied.places.iter_mut().zip(&self.log.tails) {
-            *to = place(tail);
-        }
-        applied
+        Ok(Durable { applied: self.log.applied(), events })
     }
 
     /// Makes sure that the stream's segment has room for a frame; if need be it is sealed and another put to use.
@@ -393,7 +394,7 @@ impl Committer {
         self.write_footer(stream)?;
         let Some(tail) = self.log.tails[stream].take() else { return Ok(()) };
         self.full.push(tail.segment.id);
-        let applied = self.applied();
+        let applied = self.log.applied();
         let written = self.applier.changes().write(Some(&applied));
         written.map_err(|error| self.invisible(&error))?;
         self.visible();

@@ -138,7 +138,14 @@ pub(super) async fn replay(
         });
     }
     let next_lsn = applied.lsn + 1;
-    Ok(Log { tails, next_lsn, previous_crc: applied.header_crc, updates_from })
+    let log = Log { tails, next_lsn, previous_crc: applied.header_crc, updates_from };
+    // A segment may have been opened without a frame in it. The one before may be freed from now on, so the index
+    // must not look for the end of the log in it after the next crash.
+    let end = log.applied();
+    if end != applied {
+        applier.changes().write(Some(&end))?;
+    }
+    Ok(log)
 }
 
 /// Where a stream goes on, with the table of what its segment holds so far.

@@ -476,3 +476,35 @@ async fn who_makes_room_is_called_when_it_is_scarce_and_not_afterwards() {
     assert!(!called(&engine).await, "there is room again");
     close(engine).await;
 }
+
+/// The power goes after a segment was opened and before a frame stood in it. The segment before that is freed, and the
+/// power goes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_log_is_not_looked_for_in_a_segment_that_was_freed() {
+    let mut freed = 0;
+    for calls in 0..12 {
+        let mut device = Device::new();
+        let engine = device.open("/index");
+        // So many that the next one does not fit.
+        for number in 0..8 {
+            put(&engine, number, 100 + number, &content(number, 60_000)).await.expect("put");
+        }
+        for number in 0..8 {
+            delete(&engine, number, 200 + number).await.expect("deleted");
+        }
+        device.disk.fail_after(calls);
+        let taken = put(&engine, 8, 300, &content(8, 60_000)).await.is_ok();
+        let mut end = async |engine: Engine| {
+            tokio::task::spawn_blocking(move || engine.end()).await.expect("ended");
+            device.disk = device.disk.crash();
+            device.open("/index")
+        };
+        let engine = end(engine).await;
+        freed += maintain(&engine).await.freed;
+        let engine = end(engine).await;
+        let found = get(&engine, 8).await.expect("read");
+        assert!(found.is_some() || !taken, "after {calls} calls");
+        close(engine).await;
+    }
+    assert!(freed > 0, "nothing was freed");
+}
