@@ -124,8 +124,10 @@ enum Found {
 pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refusal> {
     let limit_max = server.limits.container_listing_limit;
     let (mut query, format) = request::listing(&asked.parts, limit_max)?;
-    query.now_seconds = server.clock.now().seconds();
     let from = &asked.parts.headers;
+    if !request::flag(from, headers::X_BACKEND_OPEN_EXPIRED).unwrap_or(false) {
+        query.now_seconds = server.clock.now().seconds();
+    }
     let asked_policy = request::policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?;
     let record_type = from.get("x-backend-record-type");
     let shards = record_type.is_some_and(|kind| kind.as_bytes().eq_ignore_ascii_case(b"shard"));

@@ -5,9 +5,9 @@ use std::time::Duration;
 use types::{Limits, Policies, PolicyIndex};
 
 use crate::pipeline::{
-    bulk, copy, cors, crossdomain, dlo, domain_remap, formpost, gatekeeper, healthcheck,
-    list_endpoints, name_check, ratelimit, read_only, slo, staticweb, symlink, tempurl,
-    versioned_writes,
+    bulk, copy, cors, crossdomain, dlo, domain_remap, etag_quoter, formpost, gatekeeper,
+    healthcheck, list_endpoints, name_check, ratelimit, read_only, slo, staticweb, symlink,
+    tempurl, versioned_writes,
 };
 
 /// In which order the primaries of a partition are asked.
@@ -92,6 +92,8 @@ pub struct Config {
     pub crossdomain: crossdomain::Config,
     /// Of the middleware `domain_remap`.
     pub domain_remap: domain_remap::Config,
+    /// Of the middleware `etag_quoter`.
+    pub etag_quoter: etag_quoter::Config,
     /// Of the middleware `list_endpoints`.
     pub list_endpoints: list_endpoints::Config,
     /// Of the middleware `cors`.
@@ -141,6 +143,7 @@ impl Default for Config {
             admin_key: None,
             crossdomain: crossdomain::Config::default(),
             domain_remap: domain_remap::Config::default(),
+            etag_quoter: etag_quoter::Config::default(),
             list_endpoints: list_endpoints::Config::default(),
             cors: cors::Config::default(),
             formpost: formpost::Config::default(),

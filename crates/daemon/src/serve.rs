@@ -3,6 +3,7 @@
 use crate::head_timer::HeadTimer;
 use crate::patience::Patient;
 use crate::running::Shutdown;
+use http::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
@@ -106,8 +107,16 @@ async fn converse(
     let _ = stream.set_nodelay(true);
     let hyper_service = hyper::service::service_fn(move |mut request: http::Request<_>| {
         request.extensions_mut().insert(client);
+        let keeps_alive = says_keep_alive(request.headers());
         let answer = service.answer(request.map(Body::new));
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let mut response = answer.await;
+            if keeps_alive {
+                let keep_alive = HeaderValue::from_static("keep-alive");
+                response.headers_mut().entry(header::CONNECTION).or_insert(keep_alive);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(HeadTimer::new(options.header_timeout))
@@ -125,6 +134,12 @@ async fn converse(
             log_end(connection.await);
         }
     }
+}
+
+/// Whoever says so, though HTTP/1.1 means it anyway, wants to hear the same, as from Swift.
+fn says_keep_alive(headers: &HeaderMap) -> bool {
+    let says = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+    headers.get(header::CONNECTION).is_some_and(says)
 }
 
 /// Clients vanish all the time; that is theirs to know, and ours only when debugging.
@@ -148,6 +163,22 @@ mod tests {
             wire::service_fn((), |(), _| async { crate::text(http::StatusCode::OK, "OK") });
         tokio::spawn(serve(listener, service, options, Shutdown::default()));
         address
+    }
+
+    #[tokio::test]
+    async fn who_says_keep_alive_hears_it() {
+        let address = serving(ServeOptions::default()).await;
+        for (said, heard) in [("", false), ("Connection: Keep-Alive\r\n", true)] {
+            let mut stream = TcpStream::connect(address).await.expect("connects");
+            let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{said}\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"OK") {
+                assert_ne!(stream.read_buf(&mut answer).await.expect("an answer"), 0);
+            }
+            let answer = String::from_utf8_lossy(&answer);
+            assert_eq!(answer.contains("\r\nConnection: keep-alive\r\n"), heard, "{answer}");
+        }
     }
 
     #[tokio::test]

@@ -128,11 +128,8 @@ impl Log {
     /// The end as an index is told it that knows every frame.
     pub(super) fn applied(&self) -> Applied {
         let place = |tail: &Tail| Place { segment: tail.segment.id, block: tail.next_block };
-        let mut applied = Applied {
-            lsn: self.next_lsn - 1,
-            header_crc: self.previous_crc,
-            ..Applied::default()
-        };
+        let mut applied =
+            Applied { lsn: self.next_lsn - 1, header_crc: self.previous_crc, ..Applied::default() };
         for (to, tail) in applied.places.iter_mut().zip(&self.tails) {
             *to = tail.as_ref().map(place);
         }

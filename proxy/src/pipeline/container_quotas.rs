@@ -17,6 +17,8 @@ use crate::config::StartError;
 use crate::store::{ContainerInfo, Level};
 use crate::swift::error::Refusal;
 
+const QUOTA_BYTES: &str = "x-container-meta-quota-bytes";
+
 struct ContainerQuotas {
     judge: Judge,
 }
@@ -31,7 +33,10 @@ impl Middleware for ContainerQuotas {
         let writes = call.method == Method::PUT || call.method == Method::POST;
         match call.entity.level() {
             Level::Container if writes => match check_settings(&call) {
-                Ok(()) => next.answer(call),
+                Ok(()) => Box::pin(async move {
+                    self.forget_versions(&call).await;
+                    next.answer(call).await
+                }),
                 Err(refusal) => Box::pin(std::future::ready(refusal.into())),
             },
             Level::Object if call.method == Method::PUT => Box::pin(async move {
@@ -66,7 +71,7 @@ pub(super) fn exceeded(what: &'static str) -> Refusal {
 
 fn check_settings(call: &Call) -> Result<(), Refusal> {
     for (name, sentence) in [
-        ("x-container-meta-quota-bytes", "Invalid bytes quota."),
+        (QUOTA_BYTES, "Invalid bytes quota."),
         ("x-container-meta-quota-count", "Invalid count quota."),
     ] {
         let Some(value) = call.headers.get(name).filter(|value| !value.is_empty()) else {
@@ -93,6 +98,18 @@ fn fits(info: &ContainerInfo, versions: u64, upload: u64) -> bool {
 }
 
 impl ContainerQuotas {
+    /// Whoever sets a quota has it judged by the totals of now, those of the versions, too.
+    async fn forget_versions(&self, call: &Call) {
+        if !call.headers.contains_key(QUOTA_BYTES) {
+            return;
+        }
+        if let Ok(Some(info)) = self.judge.store.container_info(&call.entity).await
+            && let Some(versions) = versions_of(&call.entity, &info)
+        {
+            self.judge.store.forget_container(&versions);
+        }
+    }
+
     async fn check(&self, call: &Call) -> Result<(), Refusal> {
         let Some(info) = self.judge.store.container_info(&call.entity).await? else {
             return Ok(());

@@ -23,6 +23,7 @@ pub(crate) mod cors;
 pub(crate) mod crossdomain;
 pub(crate) mod dlo;
 pub(crate) mod domain_remap;
+pub(crate) mod etag_quoter;
 pub(crate) mod formpost;
 pub(crate) mod gatekeeper;
 pub(crate) mod healthcheck;
@@ -180,6 +181,7 @@ const ORDER: &[Known] = &[
     Known { name: "crossdomain", required: false, make: Make::Front(crossdomain::make) },
     Known { name: "list_endpoints", required: false, make: Make::Front(list_endpoints::make) },
     Known { name: "cors", required: false, make: Make::Inner(cors::make) },
+    Known { name: "etag_quoter", required: false, make: Make::Inner(etag_quoter::make) },
     Known { name: "name_check", required: false, make: Make::Inner(name_check::make) },
     Known { name: "bulk", required: false, make: Make::Inner(bulk::make) },
     Known { name: "formpost", required: false, make: Make::Inner(formpost::make) },

@@ -126,6 +126,11 @@ impl Store {
         Ok(Some(info))
     }
 
+    /// What was remembered of a container is asked for again.
+    pub fn forget_container(&self, entity: &Entity) {
+        self.infos.containers.forget(&key(&entity.to_container()));
+    }
+
     /// Makes a container, or changes one that exists. Without a `policy` the cluster's default is taken for a
     /// new one and an existing one keeps its own.
     pub async fn put_container(

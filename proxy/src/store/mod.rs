@@ -3,6 +3,7 @@
 //! - [`Store::read`] chooses the replica to read from (`read`), and keeps reading when it breaks off (`resume`).
 //! - [`Store::put_object`] writes bytes (`put`, one `lane` for each replica of a large body).
 //! - Everything else is the same small request to all replicas (`fanout`) in `account`, `container`, `object`.
+//! - `Store::delete_expired` makes room for a container's end (`expired`).
 //! - [`Store::container_info`] and [`Store::account_info`] remember for a while what is asked all the time.
 //!
 //! The words are Swift's backend API: headers given here reach storage nodes as they are, so a face passes only
@@ -14,6 +15,7 @@ mod call;
 mod container;
 mod endpoints;
 mod entity;
+mod expired;
 mod fanout;
 mod info;
 mod lane;

@@ -72,7 +72,8 @@ pub(crate) fn check_name(what: &str, name: &str, longest: u32) -> Result<(), Ref
         return Ok(());
     }
     let length = name.len();
-    Err(Refusal::bad_request(format!("{what} name length of {length} longer than {longest}")))
+    let sentence = format!("{what} name length of {length} longer than {longest}");
+    Err(Refusal::Page(StatusCode::BAD_REQUEST, sentence))
 }
 
 /// How long the body of an object will be.
@@ -158,6 +159,7 @@ mod tests {
     fn sentence<T: std::fmt::Debug>(result: Result<T, Refusal>) -> (u16, String) {
         match result {
             Err(Refusal::Sentence(status, sentence)) => (status.as_u16(), sentence.into_owned()),
+            Err(Refusal::Page(status, sentence)) => (status.as_u16(), sentence),
             other => panic!("{other:?}"),
         }
     }

@@ -124,7 +124,13 @@ impl Face {
         if !self.store.account_info(&call.entity).await?.exists() {
             return Err(Refusal::not_found());
         }
-        let answer = self.store.delete_container(&call.entity, call.backend_headers()).await?;
+        let headers = call.backend_headers();
+        let mut answer = self.store.delete_container(&call.entity, headers.clone()).await?;
+        if answer.as_ref().is_some_and(|answer| answer.status == StatusCode::CONFLICT)
+            && self.store.delete_expired(&call.entity).await.unwrap_or(false)
+        {
+            answer = self.store.delete_container(&call.entity, headers).await?;
+        }
         answer.map(relay::written).ok_or(Refusal::Status(StatusCode::NOT_FOUND))
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     Status(StatusCode),
     /// A status and one plain sentence.
     Sentence(StatusCode, Cow<'static, str>),
+    /// The same as a page, as which it must have no markup in it.
+    Page(StatusCode, String),
     /// No valid token; names the account that would have been used.
     Unauthorized(String),
     /// A signature that is not right; names the account, and has a sentence.
@@ -71,6 +73,11 @@ impl From<Refusal> for Response {
         match refusal {
             Refusal::Status(status) => page(status),
             Refusal::Sentence(status, sentence) => text(status, sentence.into_owned()),
+            Refusal::Page(status, sentence) => {
+                let mut response = page(status);
+                *response.body_mut() = Body::from(sentence);
+                response
+            }
             Refusal::Unauthorized(account) => in_realm(&account, page(StatusCode::UNAUTHORIZED)),
             Refusal::InvalidSignature(account, sentence) => {
                 in_realm(&account, text(StatusCode::UNAUTHORIZED, sentence.into_owned()))
@@ -160,7 +167,8 @@ fn words(status: StatusCode) -> Option<(&'static str, &'static str)> {
         405 => ("Method Not Allowed", "This resource does not have this method."),
         406 => ("Not Acceptable", "The listing is not available in a format that was asked for."),
         408 => ("Request Timeout", "The client took too long to send its request."),
-        409 => ("Conflict", "The request conflicts with the state of the resource."),
+        // To the letter what Swift says: its own tests compare it.
+        409 => ("Conflict", "There was a conflict when trying to complete your request."),
         410 => ("Gone", "This resource was deleted."),
         411 => ("Length Required", "A Content-Length header is needed."),
         412 => ("Precondition Failed", "A condition of the request was not met."),

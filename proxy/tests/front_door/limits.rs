@@ -133,3 +133,34 @@ async fn who_comes_too_fast_waits_or_is_told_to_slow_down() {
     let unwanted = cluster.ask("GET", "/v1/AUTH_other/c/o", &[("x-auth-token", "other")]).await;
     assert_eq!((unwanted.status, begin.elapsed().as_secs()), (497, 1));
 }
+
+#[tokio::test]
+async fn etags_have_quotes_where_that_was_asked_for() {
+    let cluster = Cluster::furnished(3).await;
+    assert_eq!(cluster.put(O, "x", &[]).await.status, 201);
+    let md5 = "9dd4e461268c8034f5c8564e155c67a6";
+    let quoted = format!("\"{md5}\"");
+    let account = ("x-account-rfc-compliant-etags", A);
+    let container = ("x-container-rfc-compliant-etags", C);
+    let steps = [
+        (account, "", md5),
+        (account, "yes", quoted.as_str()),
+        (container, "no", md5),
+        (container, "", quoted.as_str()),
+        (account, "no", md5),
+        (container, "on", quoted.as_str()),
+    ];
+    for (number, ((name, path), value, wanted)) in steps.into_iter().enumerate() {
+        assert_eq!(cluster.owner("POST", path, &[(name, value)]).await.status, 204);
+        let head = cluster.owner("HEAD", O, &[]).await;
+        assert_eq!(head.headers["etag"], wanted, "step {number}");
+        // Only what was said is told.
+        let told = cluster.owner("HEAD", path, &[]).await;
+        assert_eq!(told.headers.contains_key(name), !value.is_empty(), "step {number}");
+    }
+    let remove = [("x-remove-container-rfc-compliant-etags", "x")];
+    assert_eq!(cluster.owner("POST", C, &remove).await.status, 204);
+    assert_eq!(cluster.owner("GET", O, &[]).await.headers["etag"], md5);
+    let refused = cluster.owner("GET", "/v1/AUTH_test/c/none", &[]).await;
+    assert_eq!(refused.status, 404);
+}

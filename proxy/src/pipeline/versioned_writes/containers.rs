@@ -100,7 +100,9 @@ async fn delete(judge: &Judge, call: Call, next: &Handler) -> Result<Response, R
     let container = call.entity.container.clone();
     let is_empty = match container {
         Some(container) => {
-            head(&call, &container, next).await?.is_none_or(|own| objects(&own) == 0)
+            let own = head(&call, &container, next).await?;
+            own.is_none_or(|own| objects(&own) == 0)
+                || judge.store.delete_expired(&call.entity).await.unwrap_or(false)
         }
         None => false,
     };
