@@ -193,6 +193,7 @@ impl Node {
                 devices: devices(&rings.container, port),
                 hash_paths: hash_paths.clone(),
                 limits: config.limits.clone(),
+                policies: Some(plan.policies.iter().map(|policy| policy.index).collect()),
                 budget: budget.clone(),
                 ..config.containerd.clone()
             };
@@ -213,7 +214,7 @@ impl Node {
                     })
                     .collect(),
                 hash_paths: hash_paths.clone(),
-                max_file_size: config.limits.max_file_size,
+                limits: config.limits.clone(),
                 ..config.objectd.clone()
             };
             let running = objectd::start(config, env.clone()).await?;

@@ -24,6 +24,18 @@ fn policy_header(policy: PolicyIndex) -> HeaderMap {
     out
 }
 
+/// Where a container is to be synchronised to is at least an address.
+fn check_sync_to(from: &HeaderMap) -> Result<(), Refusal> {
+    let Some(to) = from.get("x-container-sync-to").filter(|to| !to.is_empty()) else {
+        return Ok(());
+    };
+    let is_address = |to: &str| ["//", "http://", "https://"].iter().any(|it| to.starts_with(it));
+    match to.to_str().is_ok_and(is_address) {
+        true => Ok(()),
+        false => Err(Refusal::Invalid("Invalid X-Container-Sync-To: it is no address".to_owned())),
+    }
+}
+
 /// Creates or refreshes the container: 201 or 202; 409 for another policy, or when it was deleted since.
 pub(crate) async fn put(server: &Server, asked: Asked) -> Result<Response, Refusal> {
     let from = &asked.parts.headers;
@@ -31,12 +43,13 @@ pub(crate) async fn put(server: &Server, asked: Asked) -> Result<Response, Refus
     if from.get("x-backend-record-type").is_some_and(|kind| kind.as_bytes() == b"shard") {
         return Err(Refusal::NotImplemented("Shard ranges are not implemented by this server."));
     }
+    check_sync_to(from)?;
     let database = server.database(&asked)?;
-    let default = request::policy(from, "x-backend-storage-policy-default")?;
+    let default = server.policy(from, "x-backend-storage-policy-default")?;
     let change = Put {
         at,
         now: server.clock.now(),
-        policy: request::policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?,
+        policy: server.policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?,
         default_policy: default.unwrap_or_default(),
         metadata: metadata(&asked, at)?,
     };
@@ -69,6 +82,7 @@ pub(crate) async fn post(server: &Server, asked: Asked) -> Result<Response, Refu
     }
     let from = &asked.parts.headers;
     let at = request::timestamp(from)?;
+    check_sync_to(from)?;
     let database = server.database(&asked)?;
     let still = request::flag(from, "x-backend-no-timestamp-update").unwrap_or(false);
     let change = Post { touch: (!still).then_some(at), metadata: metadata(&asked, at)? };
@@ -128,7 +142,7 @@ pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refus
     if !request::flag(from, headers::X_BACKEND_OPEN_EXPIRED).unwrap_or(false) {
         query.now_seconds = server.clock.now().seconds();
     }
-    let asked_policy = request::policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?;
+    let asked_policy = server.policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?;
     let record_type = from.get("x-backend-record-type");
     let shards = record_type.is_some_and(|kind| kind.as_bytes().eq_ignore_ascii_case(b"shard"));
     let (hash, name) = (asked.hash, asked.names.container.clone());

@@ -19,6 +19,7 @@
 mod account_update;
 mod container;
 mod info;
+mod merge;
 mod object;
 mod server;
 mod updates;
@@ -30,7 +31,7 @@ use server::Server;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use types::{HashPaths, Limits};
+use types::{HashPaths, Limits, PolicyIndex};
 
 /// How a container server is set up.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +49,9 @@ pub struct Config {
     /// The cluster's limits.
     #[serde(skip)]
     pub limits: Limits,
+    /// The cluster's storage policies. Containers are made with these only; with any, where they are not known.
+    #[serde(skip)]
+    pub policies: Option<Vec<PolicyIndex>>,
     /// Memory and threads shared with others in this process; its own if there is none.
     #[serde(skip)]
     pub budget: Option<Budget>,
@@ -72,6 +76,7 @@ impl Default for Config {
             devices: Vec::new(),
             hash_paths: HashPaths::default(),
             limits: Limits::default(),
+            policies: None,
             budget: None,
             cache_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,
@@ -113,6 +118,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
         devices: devices.clone(),
         hash_paths: config.hash_paths,
         limits: Arc::new(config.limits),
+        policies: config.policies,
         clock: Arc::clone(&env.clock),
         client: env.client,
         account_update_timeout: Duration::from_millis(config.account_update_timeout_ms),

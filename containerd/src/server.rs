@@ -1,23 +1,26 @@
 //! Which request goes where.
 
-use crate::{container, object, updates};
+use crate::{container, merge, object, updates};
 use daemon::SharedClock;
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use listing::request::{self, AUTO_CREATE_PREFIX};
 use listing::{Database, Devices, ObjectRow, Refusal, lifecycle::Names};
 use std::sync::Arc;
 use std::time::Duration;
-use types::{HashPaths, Limits, ObjectHash};
-use wire::{BackendPath, NodeClient, Request, Response, UPDATES};
+use types::{HashPaths, Limits, ObjectHash, PolicyIndex};
+use wire::{BackendPath, Body, NodeClient, Request, Response, UPDATES};
 
-const ALLOWED: &str = "DELETE, GET, HEAD, POST, PUT, UPDATES";
+const ALLOWED: &str = "DELETE, GET, HEAD, POST, PUT, UPDATE, UPDATES";
+const UPDATE: &str = "UPDATE";
 
 /// What all requests share.
 pub(crate) struct Server {
     pub(crate) devices: Devices<ObjectRow>,
     pub(crate) hash_paths: HashPaths,
     pub(crate) limits: Arc<Limits>,
+    /// Those that there are, if that is known.
+    pub(crate) policies: Option<Vec<PolicyIndex>>,
     pub(crate) clock: SharedClock,
     pub(crate) client: NodeClient,
     pub(crate) account_update_timeout: Duration,
@@ -33,13 +36,34 @@ pub(crate) struct Asked {
 
 impl Server {
     fn asked(&self, request: Request) -> Result<Asked, Refusal> {
-        let (parts, _) = request.into_parts();
+        Ok(self.asked_with(request)?.0)
+    }
+
+    fn asked_with(&self, request: Request) -> Result<(Asked, Body), Refusal> {
+        let (parts, body) = request.into_parts();
         let (path, names) = request::path(&parts.uri)?;
         if path.container.is_none() {
             return Err(request::invalid_path(&parts.uri));
         }
         let hash = self.hash_paths.container(&names.account, &names.container);
-        Ok(Asked { path, names, hash, parts })
+        Ok((Asked { path, names, hash, parts }, body))
+    }
+
+    /// A policy that there is.
+    pub(crate) fn known(&self, policy: PolicyIndex) -> Result<PolicyIndex, Refusal> {
+        match self.policies.as_ref().is_none_or(|known| known.contains(&policy)) {
+            true => Ok(policy),
+            false => Err(Refusal::Invalid(format!("Invalid storage policy index {policy}"))),
+        }
+    }
+
+    /// A policy that a header names, and that there is.
+    pub(crate) fn policy(
+        &self,
+        from: &HeaderMap,
+        name: &str,
+    ) -> Result<Option<PolicyIndex>, Refusal> {
+        request::policy(from, name)?.map(|policy| self.known(policy)).transpose()
     }
 
     /// The database of the device a request names.
@@ -72,6 +96,10 @@ async fn route(server: &Server, request: Request) -> Result<Response, Refusal> {
     let method = request.method().clone();
     if method.as_str() == UPDATES {
         return updates::answer(server, request).await;
+    }
+    if method.as_str() == UPDATE {
+        let (asked, body) = server.asked_with(request)?;
+        return Box::pin(merge::merge(server, asked, body)).await;
     }
     match method {
         Method::HEAD => container::head(server, server.asked(request)?).await,

@@ -218,7 +218,7 @@ async fn reserved_names_are_listed_to_those_who_ask() {
     assert_eq!(mixed.body, "Invalid user-namespace object in reserved-namespace container");
     assert_eq!(node.ask("PUT", "/sda/1/a/c/%00o", &row).await.status, StatusCode::BAD_REQUEST);
     let late = node.ask("PUT", "/sda/1/a/c%00", &row).await;
-    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(late.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn bad_requests_are_refused_with_a_sentence() {
     let answer = node.ask("PUT", C, &policy).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     let refused = node.ask("PATCH", C, &[]).await;
-    assert_eq!(refused.header("allow"), "DELETE, GET, HEAD, POST, PUT, UPDATES");
+    assert_eq!(refused.header("allow"), "DELETE, GET, HEAD, POST, PUT, UPDATE, UPDATES");
     assert_eq!(node.ask("GET", "/healthcheck", &[]).await.body, "OK");
     assert_eq!(node.ask("HEAD", C, &[]).await.status, StatusCode::NOT_FOUND, "no side effect");
 }
@@ -399,4 +399,68 @@ async fn a_database_in_use_is_explained() {
     };
     let Err(error) = start(config, env).await else { panic!("opened twice") };
     assert!(error.to_string().contains("in use by another process"), "{error}");
+}
+
+#[tokio::test]
+async fn many_rows_come_at_once_or_not_at_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = node(dir.path()).await;
+    let update = async |path: &str, rows: &str| {
+        let headers = [("x-timestamp", "20")];
+        node.send(request("UPDATE", path, &headers, Body::from(rows.to_owned()))).await.status
+    };
+    let row = |name: &str, at: &str, deleted: u8| {
+        format!(
+            "{{\"name\":\"{name}\",\"created_at\":\"{at}\",\"size\":5,\"etag\":\"x\",\
+             \"content_type\":\"t\",\"deleted\":{deleted},\"storage_policy_index\":0}}"
+        )
+    };
+    let two =
+        format!("[{},{}]", row("o1", "0000000011.00000", 0), row("o2", "0000000011.00000", 0));
+    assert_eq!(update(C, &two).await, StatusCode::NOT_FOUND);
+    assert_eq!(node.ask("PUT", C, &[("x-timestamp", "10")]).await.status, StatusCode::CREATED);
+    for bad in [
+        "[".to_owned(),
+        format!("[{},{}]", row("o1", "0000000011.00000", 0), row("o2", "then", 0)),
+        format!("[{},{}]", row("o1", "0000000011.00000", 0), row("", "0000000011.00000", 0)),
+    ] {
+        assert_eq!(update(C, &bad).await, StatusCode::BAD_REQUEST, "{bad}");
+        assert_eq!(node.ask("GET", C, &[]).await.body, "", "{bad}");
+    }
+    assert_eq!(update(C, &two).await, StatusCode::ACCEPTED);
+    assert_eq!(node.ask("GET", C, &[]).await.body, "o1\no2\n");
+    let gone =
+        format!("[{},{}]", row("o1", "0000000012.00000", 1), row("o2", "0000000009.00000", 1));
+    assert_eq!(update(C, &gone).await, StatusCode::ACCEPTED);
+    assert_eq!(node.ask("GET", C, &[]).await.body, "o2\n", "what is older changes nothing");
+    // Accounts of the cluster need no container to be made.
+    assert_eq!(update("/sda/1/.a/c", &two).await, StatusCode::ACCEPTED);
+    assert_eq!(node.ask("GET", "/sda/1/.a/c", &[]).await.body, "o1\no2\n");
+}
+
+#[tokio::test]
+async fn policies_that_are_not_there_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let client = NodeClient::new(Duration::from_secs(1));
+    let env = Env {
+        clock: Arc::new(ManualClock::at_seconds(1000)),
+        client: client.clone(),
+        shutdown: Shutdown::default(),
+    };
+    let config = Config {
+        devices_dir: dir.path().to_owned(),
+        devices: vec!["sda".to_owned()],
+        policies: Some([0, 1].map(PolicyIndex).into()),
+        ..Config::default()
+    };
+    let node = Node { running: start(config, env).await.expect("starts"), client };
+    let put = async |name: &str, policy: &str| {
+        node.ask("PUT", C, &[("x-timestamp", "10"), (name, policy)]).await.status
+    };
+    for name in ["x-backend-storage-policy-index", "x-backend-storage-policy-default"] {
+        assert_eq!(put(name, "2").await, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(put("x-backend-storage-policy-index", "1").await, StatusCode::CREATED);
+    let asked = node.ask("GET", C, &[("x-backend-storage-policy-index", "2")]).await;
+    assert_eq!(asked.status, StatusCode::BAD_REQUEST);
 }

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use types::{HashPaths, PartPower, PolicyIndex};
+use types::{HashPaths, Limits, PartPower, PolicyIndex};
 
 /// How an object server runs. Sizes are in MiB, times in milliseconds.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,9 +52,9 @@ pub struct Config {
     /// The cluster's hash prefix and suffix.
     #[serde(skip)]
     pub hash_paths: HashPaths,
-    /// Longest object, in bytes.
+    /// What the cluster accepts at most.
     #[serde(skip)]
-    pub max_file_size: u64,
+    pub limits: Limits,
     /// `auto`, `uring` or `threads`.
     pub io: IoChoice,
     /// Size of each log segment.
@@ -89,7 +89,7 @@ impl Default for Config {
             devices_dir: PathBuf::new(),
             policies: Vec::new(),
             hash_paths: HashPaths::default(),
-            max_file_size: types::Limits::default().max_file_size,
+            limits: Limits::default(),
             io: IoChoice::Auto,
             segment_mib: 64,
             reserve_mib: 256,
@@ -215,7 +215,7 @@ pub async fn start(config: Config, env: Env) -> Result<Running, StartError> {
     let server = Arc::new(Server {
         policies,
         hash_paths: config.hash_paths,
-        max_file_size: config.max_file_size,
+        limits: config.limits,
         client_timeout: Duration::from_millis(config.client_timeout_ms),
         update_timeout: Duration::from_millis(config.container_update_timeout_ms),
         in_flight: Default::default(),

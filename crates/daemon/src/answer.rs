@@ -17,7 +17,10 @@ pub fn text(status: StatusCode, body: impl Into<String>) -> Response {
 
 /// Swift's error page: a title and a sentence, in HTML.
 pub fn error_page(status: StatusCode, sentence: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or("Error");
+    let title = match status {
+        StatusCode::RANGE_NOT_SATISFIABLE => "Requested Range Not Satisfiable",
+        _ => status.canonical_reason().unwrap_or("Error"),
+    };
     let body = format!("<html><h1>{title}</h1><p>{}</p></html>", escape(sentence));
     with_type(status, body, "text/html; charset=UTF-8")
 }

@@ -95,9 +95,10 @@ impl From<QueryError> for Refusal {
 
 impl From<PathError> for Refusal {
     fn from(error: PathError) -> Self {
-        use types::NameError::{NotUtf8, Nul};
         match error {
-            PathError::Name(NotUtf8 | Nul) => Refusal::Path("Invalid UTF8 or contains NULL"),
+            PathError::Name(types::NameError::NotUtf8) => {
+                Refusal::Path("Invalid UTF8 or contains NULL")
+            }
             error @ PathError::Namespace { .. } => Refusal::Invalid(error.to_string()),
             other => Refusal::Invalid(format!("Invalid path: {other}")),
         }

@@ -22,6 +22,14 @@ pub const X_BACKEND_OPEN_EXPIRED: &str = "x-backend-open-expired";
 pub const X_BACKEND_REPLICATION: &str = "x-backend-replication";
 /// Names headers to be stored as metadata beyond the usual ones.
 pub const X_BACKEND_REPLICATION_HEADERS: &str = "x-backend-replication-headers";
+/// Says that metadata follows an object, in the body of its PUT.
+pub const X_BACKEND_OBJ_METADATA_FOOTER: &str = "x-backend-obj-metadata-footer";
+/// What stands between the two.
+pub const X_BACKEND_OBJ_MULTIPART_MIME_BOUNDARY: &str = "x-backend-obj-multipart-mime-boundary";
+/// How long the object in such a body is.
+pub const X_BACKEND_OBJ_CONTENT_LENGTH: &str = "x-backend-obj-content-length";
+/// Of a POST: when the content type was set, if that was not now.
+pub const CONTENT_TYPE_TIMESTAMP: &str = "content-type-timestamp";
 /// Deletes only when the stored X-Delete-At is this one.
 pub const X_IF_DELETE_AT: &str = "x-if-delete-at";
 /// When an object expires, in seconds since 1970.

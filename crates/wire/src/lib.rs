@@ -11,6 +11,8 @@ pub mod conditions;
 mod content_type;
 pub mod device;
 pub mod headers;
+pub mod metadata;
+pub mod multipart;
 mod path;
 pub mod pending;
 pub mod pending_object;

@@ -65,7 +65,13 @@ impl BackendPath {
 
     /// Parses the percent-encoded path of a request.
     pub fn decode(path: &str) -> Result<Self, PathError> {
-        let mut parts = path.strip_prefix('/').ok_or(PathError::Shape)?.splitn(5, '/');
+        let path = path.strip_prefix('/').ok_or(PathError::Shape)?;
+        // As in Swift, a slash may follow an account or a container. That of an object is in its name.
+        let path = match path.strip_suffix('/') {
+            Some(shorter) if (2..=3).contains(&shorter.matches('/').count()) => shorter,
+            _ => path,
+        };
+        let mut parts = path.splitn(5, '/');
         let mut next = || parts.next().map(|part| Cow::<[u8]>::from(percent_decode_str(part)));
         let device = next()
             .and_then(|device| String::from_utf8(device.into_owned()).ok())
@@ -114,6 +120,22 @@ mod tests {
         }
         assert_eq!(BackendPath::decode("/sda/1/a/c/o%00"), Err(PathError::Name(NameError::Nul)));
         assert_eq!(BackendPath::decode("/sda/1/a//o"), Err(PathError::Name(NameError::Empty)));
+        assert_eq!(BackendPath::decode("/sda/1/a//"), Err(PathError::Name(NameError::Empty)));
+        assert!(BackendPath::decode("/sda/1/").is_err());
+    }
+
+    #[test]
+    fn a_slash_may_follow() {
+        let same = |with: &str, without: &str| {
+            assert_eq!(BackendPath::decode(with), BackendPath::decode(without), "{with}");
+            assert!(BackendPath::decode(with).is_ok(), "{with}");
+        };
+        same("/sda/1/a/", "/sda/1/a");
+        same("/sda/1/a/c/", "/sda/1/a/c");
+        let object =
+            |path| BackendPath::decode(path).expect("a path").object.map(|o| o.to_string());
+        assert_eq!(object("/sda/1/a/c/o/").as_deref(), Some("o/"));
+        assert_eq!(object("/sda/1/a/c//").as_deref(), Some("/"));
     }
 
     #[test]

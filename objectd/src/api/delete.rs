@@ -19,9 +19,8 @@ pub(super) async fn delete(
     let wanted_expiry = if_delete_at(request.headers())?;
     let state = object.engine.state(object.hash).await?;
     let known = state.data_timestamp();
-    let now = server.env.clock.now().seconds();
     let delete_at = state.delete_at();
-    let expired = delete_at != 0 && delete_at <= now;
+    let expired = delete_at != 0 && delete_at <= at.seconds();
     let exists = state.data().is_some();
 
     if let Some(wanted) = wanted_expiry {

@@ -5,6 +5,7 @@ use daemon::{empty, error_page, text};
 use http::{HeaderValue, StatusCode, header};
 use types::Timestamp;
 use wire::conditions::Unmet;
+use wire::metadata::MetadataError;
 use wire::records::RecordsError;
 use wire::{PathError, Response, headers};
 
@@ -35,6 +36,10 @@ pub(crate) enum Refusal {
     TooLarge,
     #[error("the body is not what its ETag says")]
     Etag,
+    #[error("the metadata behind the body is not what its Content-MD5 says")]
+    Footer,
+    #[error("{0}")]
+    Metadata(#[from] MetadataError),
     #[error("the body ended early")]
     Disconnected,
     #[error("the body came too slowly")]
@@ -43,7 +48,8 @@ pub(crate) enum Refusal {
     Records { error: RecordsError },
     #[error("the part power of the object ring is not known here")]
     PartPower,
-    #[error("the range lies outside of the object")]
+    // To the letter what Swift says: its own tests compare it.
+    #[error("The Range requested is not available.")]
     Range(u64),
     #[error("{0} is not served here")]
     Method(String),
@@ -67,7 +73,7 @@ impl Refusal {
         let sentence = self.to_string();
         match self {
             Refusal::Path(_) | Refusal::NoObject => text(StatusCode::BAD_REQUEST, sentence),
-            Refusal::Bad(_) => text(StatusCode::BAD_REQUEST, sentence),
+            Refusal::Bad(_) | Refusal::Metadata(_) => text(StatusCode::BAD_REQUEST, sentence),
             Refusal::Device => error_page(StatusCode::INSUFFICIENT_STORAGE, &sentence),
             Refusal::Policy => text(StatusCode::SERVICE_UNAVAILABLE, sentence),
             Refusal::NotFound(at) => {
@@ -78,7 +84,9 @@ impl Refusal {
             Refusal::NotModified => empty(StatusCode::NOT_MODIFIED),
             Refusal::LengthRequired => error_page(StatusCode::LENGTH_REQUIRED, &sentence),
             Refusal::TooLarge => error_page(StatusCode::PAYLOAD_TOO_LARGE, &sentence),
-            Refusal::Etag => error_page(StatusCode::UNPROCESSABLE_ENTITY, &sentence),
+            Refusal::Etag | Refusal::Footer => {
+                error_page(StatusCode::UNPROCESSABLE_ENTITY, &sentence)
+            }
             Refusal::Disconnected => error_page(client_disconnect(), &sentence),
             Refusal::Records { .. } => text(StatusCode::UNPROCESSABLE_ENTITY, sentence),
             Refusal::PartPower => text(StatusCode::SERVICE_UNAVAILABLE, sentence),

@@ -2,7 +2,7 @@
 
 use super::error::{Refusal, stamped};
 use super::object::{self, Opened, Part};
-use super::{ObjectRequest, Server};
+use super::{ObjectRequest, Server, moment};
 use crate::engine::{ChunkStream, EngineError};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -24,10 +24,8 @@ pub(super) async fn get(
     let head = *request.method() == Method::HEAD;
     let asked = request.headers();
     let state = object.engine.state(object.hash).await?;
-    let truth = |name: &str| asked.get(name).is_some_and(is_true);
-    let open_expired =
-        truth(headers::X_BACKEND_OPEN_EXPIRED) || truth(headers::X_BACKEND_REPLICATION);
-    let now = (!open_expired).then(|| server.env.clock.now().seconds());
+    let now = moment(asked, &server.env)?.seconds();
+    let now = (!opens_expired(asked)).then_some(now);
     let opened = match object.open(&state, now, if head { Part::Head } else { Part::Whole }).await {
         Err(Refusal::NotFound(_)) if conditions::wants_any(asked) => {
             let tombstone = state.tombstone().map(|version| version.timestamp);
@@ -41,11 +39,19 @@ pub(super) async fn get(
     };
     let judged = conditions::judge(asked, &etag, opened.timestamp.ceil_seconds());
     let mut response = match judged {
-        Err(unmet) => Refusal::from(unmet).response(),
+        // Without a body: it is described as the object is.
+        Err(unmet) => daemon::empty(Refusal::from(unmet).response().status()),
         Ok(()) => body(&object, &opened, asked, &etag, head).await?,
     };
     describe(&opened, response.headers_mut());
     Ok(response)
+}
+
+/// Whether what has expired is there for whoever asks.
+pub(super) fn opens_expired(from: &HeaderMap) -> bool {
+    [headers::X_BACKEND_OPEN_EXPIRED, headers::X_BACKEND_REPLICATION]
+        .iter()
+        .any(|name| from.get(*name).is_some_and(is_true))
 }
 
 pub(super) fn is_true(value: &HeaderValue) -> bool {

@@ -9,6 +9,7 @@
 
 mod delete;
 mod device;
+mod document;
 mod error;
 mod get;
 #[cfg(test)]
@@ -24,13 +25,13 @@ mod updates;
 use crate::engine::Engine;
 use daemon::Env;
 use error::Refusal;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use lanes::Md5Lanes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use types::{HashPaths, ObjectHash, PartPower, PolicyIndex, Timestamp};
+use types::{HashPaths, Limits, ObjectHash, PartPower, PolicyIndex, Timestamp};
 use updates::InFlight;
 use wire::{BackendPath, Request, Response, headers};
 
@@ -39,7 +40,7 @@ pub(crate) struct Server {
     pub(crate) policies: BTreeMap<PolicyIndex, PolicyEngines>,
     pub(crate) env: Env,
     pub(crate) hash_paths: HashPaths,
-    pub(crate) max_file_size: u64,
+    pub(crate) limits: Limits,
     pub(crate) client_timeout: Duration,
     pub(crate) update_timeout: Duration,
     pub(crate) in_flight: InFlight,
@@ -151,9 +152,21 @@ impl ObjectRequest {
 /// The moment of a change.
 fn timestamp(request: &Request) -> Result<Timestamp, Refusal> {
     let value = request.headers().get(headers::X_TIMESTAMP);
-    let text = value.and_then(|value| value.to_str().ok());
-    let parsed = text.and_then(|text| Timestamp::parse(text).ok());
-    parsed.ok_or_else(|| Refusal::Bad("Missing or malformed X-Timestamp header".to_owned()))
+    let missing = || Refusal::Bad("Missing or malformed X-Timestamp header".to_owned());
+    value.and_then(parsed).ok_or_else(missing)
+}
+
+/// The moment at which a read is judged: whoever asks may say it, so that all replicas judge alike.
+fn moment(from: &HeaderMap, env: &Env) -> Result<Timestamp, Refusal> {
+    let Some(value) = from.get(headers::X_TIMESTAMP) else { return Ok(env.clock.now()) };
+    parsed(value).ok_or_else(|| {
+        let was = String::from_utf8_lossy(value.as_bytes());
+        Refusal::Bad(format!("X-Timestamp should be a UNIX timestamp float value; was '{was}'"))
+    })
+}
+
+fn parsed(value: &HeaderValue) -> Option<Timestamp> {
+    Timestamp::parse(value.to_str().ok()?).ok()
 }
 
 /// A HEAD's answer says how long the body would be, and has none.

@@ -6,7 +6,7 @@ use crate::engine::{EngineError, OpenRecord};
 use crate::format::Metadata;
 use crate::state::{ObjectState, Version};
 use http::{HeaderMap, HeaderName, header};
-use types::Timestamp;
+use types::{Limits, Timestamp};
 use wire::headers;
 
 pub(super) const CONTENT_TYPE: &str = "content-type";
@@ -136,7 +136,7 @@ fn overlay(data: &Metadata, posted: &Metadata) -> Metadata {
 }
 
 /// The metadata that a request's headers set. A PUT may set what a POST may not.
-pub(super) fn metadata_of(from: &HeaderMap, put: bool) -> Metadata {
+fn metadata_of(from: &HeaderMap, put: bool) -> Metadata {
     let also = from.get(headers::X_BACKEND_REPLICATION_HEADERS);
     let also = also.and_then(|value| value.to_str().ok()).unwrap_or_default().to_lowercase();
     let also: Vec<&str> = also.split_ascii_whitespace().collect();
@@ -155,8 +155,25 @@ pub(super) fn metadata_of(from: &HeaderMap, put: bool) -> Metadata {
     metadata
 }
 
+/// The metadata that a change brings, within the limits, and when the object is to expire then. A moment that was over
+/// before the change is refused.
+pub(super) fn new_metadata(
+    from: &HeaderMap,
+    at: Timestamp,
+    limits: &Limits,
+    put: bool,
+) -> Result<(Metadata, u64), Refusal> {
+    wire::metadata::check(from, USER_META, limits)?;
+    let metadata = metadata_of(from, put);
+    let delete_at = delete_at(&metadata)?;
+    if delete_at != 0 && delete_at < at.seconds() {
+        return Err(Refusal::Bad("X-Delete-At in past".to_owned()));
+    }
+    Ok((metadata, delete_at))
+}
+
 /// When the object is to expire, in seconds; 0 for never.
-pub(super) fn delete_at(metadata: &Metadata) -> Result<u64, Refusal> {
+fn delete_at(metadata: &Metadata) -> Result<u64, Refusal> {
     match metadata.get(headers::X_DELETE_AT) {
         None => Ok(0),
         Some(value) => std::str::from_utf8(value)

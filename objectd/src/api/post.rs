@@ -1,11 +1,11 @@
 //! POST: new user metadata, and if wanted a new content type; the data stays.
 
 use super::error::Refusal;
-use super::get::is_true;
+use super::get::opens_expired;
 use super::object::{self, CONTENT_TYPE, NAME, Opened, Part, SYSMETA};
 use super::put::refuse_older;
 use super::updates::{self, overridden};
-use super::{ObjectRequest, Server, timestamp};
+use super::{ObjectRequest, Server, parsed, timestamp};
 use crate::engine::{Change, StoredBody};
 use crate::format::RecordKind;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -19,18 +19,18 @@ pub(super) async fn post(
 ) -> Result<Response, Refusal> {
     let at = timestamp(&request)?;
     let asked = request.headers();
-    let mut metadata = object::metadata_of(asked, false);
-    let delete_at = object::delete_at(&metadata)?;
-    if delete_at != 0 && delete_at < at.seconds() {
-        return Err(Refusal::Bad("X-Delete-At in past".to_owned()));
-    }
+    let (mut metadata, delete_at) = object::new_metadata(asked, at, &server.limits, false)?;
+    let typed_at = match asked.get(headers::CONTENT_TYPE_TIMESTAMP) {
+        None => at,
+        Some(value) => parsed(value)
+            .ok_or_else(|| Refusal::Bad("Bad Content-Type-Timestamp header value".to_owned()))?,
+    };
     let state = object.engine.state(object.hash).await?;
-    let open_expired = asked.get(wire::headers::X_BACKEND_OPEN_EXPIRED).is_some_and(is_true);
-    let now = (!open_expired).then(|| server.env.clock.now().seconds());
+    let now = (!opens_expired(asked)).then(|| at.seconds());
     let existing = object.open(&state, now, Part::Head).await?;
 
     let content_type = asked.get(header::CONTENT_TYPE).filter(|value| !value.is_empty());
-    let content_type = content_type.filter(|_| at > existing.content_type_timestamp);
+    let content_type = content_type.filter(|_| typed_at > existing.content_type_timestamp);
     if content_type.is_none() {
         refuse_older(Some(existing.timestamp), at)?;
     }
@@ -47,7 +47,7 @@ pub(super) async fn post(
         None => None,
         Some(_) => {
             let shown = listed_content_type(&existing, &counts, content_type.is_some());
-            let typed_at = content_type.map_or(existing.content_type_timestamp, |_| at);
+            let typed_at = content_type.map_or(existing.content_type_timestamp, |_| typed_at);
             let mut update = ObjectUpdate {
                 size: existing.data.data_len,
                 content_type: shown,
@@ -65,7 +65,7 @@ pub(super) async fn post(
         kind: RecordKind::Meta,
         hash: object.hash,
         timestamp: at,
-        content_type_timestamp: content_type.map(|_| at),
+        content_type_timestamp: content_type.map(|_| typed_at),
         delete_at,
         fragment: None,
         metadata: &metadata,

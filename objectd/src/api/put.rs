@@ -1,5 +1,6 @@
 //! PUT: a new object, durable before the answer.
 
+use super::document::Source;
 use super::error::Refusal;
 use super::object::{self, CONTENT_TYPE, ETAG, NAME, Part};
 use super::updates::{self, overridden};
@@ -7,12 +8,11 @@ use super::{ObjectRequest, Server, timestamp};
 use crate::engine::{BodyWriter, Change, EngineError};
 use crate::format::{INLINE_MAX, RecordKind};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::BodyExt;
 use lanes::Stopped;
 use std::sync::Arc;
-use types::{Timestamp, hex_encode};
+use types::{Limits, ObjectName, Timestamp, hex_encode};
 use wire::conditions::tags_match;
-use wire::{Body, ObjectUpdate, Request, Response};
+use wire::{ObjectUpdate, Request, Response, headers};
 
 /// What one large body takes while it arrives.
 const LARGE_MIB: u32 = 4;
@@ -23,13 +23,15 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<Response, Refusal> {
     let at = timestamp(&request)?;
-    let (parts, body) = request.into_parts();
-    let content_type = parts.headers.get(header::CONTENT_TYPE).filter(|value| !value.is_empty());
-    let content_type =
-        content_type.cloned().ok_or_else(|| Refusal::Bad("No content type".to_owned()))?;
-    let length = body_length(&parts.headers, server.max_file_size)?;
-    let mut metadata = object::metadata_of(&parts.headers, true);
-    let delete_at = object::delete_at(&metadata)?;
+    let (mut parts, body) = request.into_parts();
+    let content_type = content_type(&parts.headers)?;
+    check_name(&object, &server.limits)?;
+    object::new_metadata(&parts.headers, at, &server.limits, true)?;
+    let mut source = Source::new(body, &parts.headers, server.client_timeout)?;
+    let length = match source {
+        Source::Plain(_) => body_length(&parts.headers, server.limits.max_file_size)?,
+        Source::Document { .. } => part_length(&parts.headers, server.limits.max_file_size)?,
+    };
 
     let state = object.engine.state(object.hash).await?;
     if let Some(unwanted) = parts.headers.get(header::IF_NONE_MATCH)
@@ -51,7 +53,9 @@ pub(super) async fn put(
     let memory = server.body_memory.try_acquire_many(if small { 0 } else { LARGE_MIB });
     let _memory = memory.map_err(|_| EngineError::Overloaded)?;
     let mut writer = object.engine.body();
-    let etag = take_body(server, &mut writer, body, length).await?;
+    let etag = take_body(server, &mut writer, &mut source, length).await?;
+    parts.headers.extend(source.footer().await?);
+    let (mut metadata, delete_at) = object::new_metadata(&parts.headers, at, &server.limits, true)?;
     let wanted = parts.headers.get(header::ETAG).and_then(|value| value.to_str().ok());
     if wanted.is_some_and(|wanted| !wanted.trim_matches('"').eq_ignore_ascii_case(&etag)) {
         return Err(Refusal::Etag);
@@ -117,23 +121,50 @@ fn body_length(headers: &HeaderMap, max: u64) -> Result<Option<u64>, Refusal> {
     if length > max { Err(Refusal::TooLarge) } else { Ok(Some(length)) }
 }
 
-/// Streams the body to the engine, and gives its MD5.
+/// The same of an object within a document.
+fn part_length(headers: &HeaderMap, max: u64) -> Result<Option<u64>, Refusal> {
+    let Some(value) = headers.get(headers::X_BACKEND_OBJ_CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    match length {
+        None => Err(Refusal::Bad("Invalid X-Backend-Obj-Content-Length".to_owned())),
+        Some(length) if length > max => Err(Refusal::TooLarge),
+        length => Ok(length),
+    }
+}
+
+fn content_type(from: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    let bad = |sentence: &str| Refusal::Bad(sentence.to_owned());
+    let value = from.get(header::CONTENT_TYPE).filter(|value| !value.is_empty());
+    let value = value.ok_or_else(|| bad("No content type"))?;
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(_) => Ok(value.clone()),
+        Err(_) => Err(bad("Please specify a valid UTF-8 Content-Type")),
+    }
+}
+
+/// Reserved names hold a name of a user's object, and more.
+fn check_name(object: &ObjectRequest, limits: &Limits) -> Result<(), Refusal> {
+    let longest = limits.max_object_name_length as usize;
+    let too_long = |name: &&ObjectName| !name.is_reserved() && name.as_str().len() > longest;
+    match object.path.object.as_ref().filter(too_long) {
+        None => Ok(()),
+        Some(name) => {
+            let length = name.as_str().len();
+            Err(Refusal::Bad(format!("Object name length of {length} longer than {longest}")))
+        }
+    }
+}
+
+/// Streams an object to the engine, and gives its MD5.
 async fn take_body(
     server: &Server,
     writer: &mut BodyWriter,
-    mut body: Body,
+    source: &mut Source,
     length: Option<u64>,
 ) -> Result<String, Refusal> {
     let mut md5 = server.md5.stream();
-    loop {
-        let frame = match tokio::time::timeout(server.client_timeout, body.frame()).await {
-            Err(_) => return Err(Refusal::Slow),
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(Refusal::Disconnected),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        if writer.taken() + data.len() as u64 > length.unwrap_or(server.max_file_size) {
+    while let Some(data) = source.next().await? {
+        if writer.taken() + data.len() as u64 > length.unwrap_or(server.limits.max_file_size) {
             return Err(Refusal::TooLarge);
         }
         // Computed while the engine takes the same bytes. What is long goes to threads of its own, so no long piece

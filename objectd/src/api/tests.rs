@@ -412,3 +412,71 @@ async fn what_has_expired_is_found_in_order_of_time() {
     assert_eq!(node.at("/d1/7/a/c/p", "DELETE", &deletion, Body::empty()).await.status, 204);
     assert_eq!(expired(u64::MAX).await, [("/a/c/q".to_owned(), NOW + 90)]);
 }
+
+#[tokio::test]
+async fn metadata_may_follow_an_object() {
+    let server = fixture().await;
+    let said = |stamp: &'static str| {
+        [
+            ("x-timestamp", stamp),
+            ("content-type", "text/plain"),
+            ("transfer-encoding", "chunked"),
+            ("x-object-meta-color", "blue"),
+            ("x-backend-obj-metadata-footer", "yes"),
+            ("x-backend-obj-multipart-mime-boundary", "b"),
+        ]
+    };
+    let put = async |stamp: &'static str, body: String| {
+        server.call("PUT", &said(stamp), body).await.status
+    };
+    let document = |data: &str, footer: &str, md5: &str| {
+        format!("--b\r\nX-Document: body\r\n\r\n{data}\r\n--b\r\n{md5}\r\n{footer}\r\n--b--")
+    };
+    let md5_of = |text: &str| {
+        use md5::Digest;
+        format!("Content-MD5: {}\r\n", types::hex_encode(&md5::Md5::digest(text)))
+    };
+    let footer =
+        "{\"X-Object-Meta-Color\": \"red\", \"Etag\": \"5d41402abc4b2a76b9719d911017c592\"}";
+    let whole = document("hello", footer, &md5_of(footer));
+    for (wanted, bad) in [
+        (400, document("hello", footer, "")),
+        (422, document("hello", footer, &md5_of("other"))),
+        (422, document("hallo", footer, &md5_of(footer))),
+        (400, document("hello", "[", &md5_of("["))),
+        (400, "--b\r\n\r\nhello\r\n--b--".to_owned()),
+        (400, "--b\r\n\r\nhello\r\n".to_owned()),
+        (400, "hello".to_owned()),
+    ] {
+        assert_eq!(put("1700000000.00000", bad.clone()).await, wanted, "{bad}");
+        assert_eq!(server.call("HEAD", &[], "").await.status, 404, "{bad}");
+    }
+    assert_eq!(put("1700000000.00000", whole).await, 201);
+    let get = server.call("GET", &[], "").await;
+    assert_eq!((get.body.as_slice(), get.header("x-object-meta-color")), (&b"hello"[..], "red"));
+}
+
+#[tokio::test]
+async fn who_asks_may_say_when() {
+    let server = fixture().await;
+    let late = (NOW + 200).to_string();
+    let expires = (NOW + 100).to_string();
+    let headers = [
+        ("x-timestamp", "1700000000.00000"),
+        ("content-type", "text/plain"),
+        ("content-length", "0"),
+        ("x-delete-at", expires.as_str()),
+    ];
+    assert_eq!(server.call("PUT", &headers, "").await.status, 201);
+    assert_eq!(server.call("GET", &[], "").await.status, 200);
+    let then = [("x-timestamp", late.as_str())];
+    assert_eq!(server.call("GET", &then, "").await.status, 404);
+    let opened = [then[0], ("x-backend-replication", "true")];
+    assert_eq!(server.call("GET", &opened, "").await.status, 200);
+    assert_eq!(server.call("GET", &[("x-timestamp", "now")], "").await.status, 400);
+    assert_eq!(server.call("POST", &then, "").await.status, 404);
+    let past = [("x-timestamp", late.as_str()), headers[1], headers[2], headers[3]];
+    assert_eq!(server.call("PUT", &past, "").await.status, 400);
+    let bad = [("x-timestamp", "1700000001.00000"), ("content-type-timestamp", "x")];
+    assert_eq!(server.call("POST", &bad, "").await.status, 400);
+}

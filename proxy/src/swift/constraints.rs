@@ -36,34 +36,8 @@ pub(crate) fn check_metadata(
     prefix: &str,
     limits: &Limits,
 ) -> Result<(), Refusal> {
-    let bad = |sentence: String| Err(Refusal::bad_request(sentence));
-    let must_be_text = prefix != "x-object-meta-";
-    let (mut count, mut size) = (0u32, 0usize);
-    for (full, value) in headers {
-        let Some(name) = full.as_str().strip_prefix(prefix) else { continue };
-        if name.is_empty() {
-            return bad("Metadata name cannot be empty".to_owned());
-        }
-        if must_be_text && std::str::from_utf8(value.as_bytes()).is_err() {
-            return bad("Metadata must be valid UTF-8".to_owned());
-        }
-        count += 1;
-        size += name.len() + value.len();
-        if name.len() > limits.max_meta_name_length as usize {
-            return bad(format!("Metadata name too long: {full}"));
-        }
-        if value.len() > limits.max_meta_value_length as usize {
-            let most = limits.max_meta_value_length;
-            return bad(format!("Metadata value longer than {most}: {full}"));
-        }
-        if count > limits.max_meta_count {
-            return bad(format!("Too many metadata items; max {}", limits.max_meta_count));
-        }
-        if size > limits.max_meta_overall_size as usize {
-            return bad(format!("Total metadata too large; max {}", limits.max_meta_overall_size));
-        }
-    }
-    Ok(())
+    wire::metadata::check(headers, prefix, limits)
+        .map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 /// `what` is `Account`, `Container` or `Object`.

@@ -58,7 +58,7 @@ fn two_devices_at(rule: Rule, clock: Arc<ManualClock>) -> Devices {
         policies,
         env: Env { clock, client, shutdown: Shutdown::default() },
         hash_paths,
-        max_file_size: 1 << 30,
+        limits: types::Limits::default(),
         client_timeout: Duration::from_secs(60),
         update_timeout: Duration::from_secs(1),
         in_flight: Default::default(),

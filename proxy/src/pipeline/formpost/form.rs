@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use wire::Body;
 
-use super::multipart::{Event, MultipartError, PartHead, Splitter};
+use wire::multipart::{Event, MultipartError, PartHead, Splitter};
 
 /// Most bytes of a field's value that count; the rest is passed over, as in Swift.
 const VALUE_MAX: usize = 4096;
@@ -44,7 +44,7 @@ impl Form {
 
     async fn event(&mut self) -> Result<Event, FormError> {
         loop {
-            match self.splitter.next()? {
+            match self.splitter.event()? {
                 Event::Hungry => {}
                 event => return Ok(event),
             }

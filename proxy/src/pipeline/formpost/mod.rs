@@ -6,7 +6,6 @@
 
 mod fields;
 mod form;
-mod multipart;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -26,6 +25,7 @@ use crate::store::Store;
 use crate::swift::error::{Refusal, text};
 use fields::Fields;
 use form::{Form, FormError, SharedForm};
+use wire::multipart;
 
 /// `[proxy.formpost]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -229,7 +229,7 @@ pub(crate) fn read_anything(data: &[u8]) {
     let boundary = multipart::boundary(&text).unwrap_or_else(|| "b".to_owned());
     let mut splitter = multipart::Splitter::new(&boundary);
     let mut pieces = document.chunks(usize::from(*piece).max(1));
-    while let Ok(event) = splitter.next() {
+    while let Ok(event) = splitter.event() {
         match (event, pieces.next()) {
             (multipart::Event::End, _) => break,
             (multipart::Event::Hungry, Some(piece)) => splitter.feed(piece),

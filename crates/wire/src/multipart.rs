@@ -1,5 +1,7 @@
 //! A document in several parts (RFC 7578), read piece by piece.
 //!
+//! Browsers send forms so, and proxies send an object with metadata behind it.
+//!
 //! [`Splitter`] is a plain machine: bytes go in as they come, events come out. It keeps no more than one boundary's length
 //! of a file's data, and one part's headers. There is a crate for this (multer), but it takes in as much of a body as
 //! the client has sent so far, however slowly the storage nodes take the files; this one is asked for the next event first.
@@ -14,7 +16,7 @@ const BOUNDARY_MAX: usize = 1024;
 
 /// Why a document cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum MultipartError {
+pub enum MultipartError {
     /// It does not begin with its boundary.
     #[error("invalid starting boundary")]
     StartingBoundary,
@@ -22,24 +24,28 @@ pub(super) enum MultipartError {
     #[error("the headers of a part are too long")]
     HeadersTooLong,
     /// The document ends in the middle of a part.
-    #[error("the form has no end")]
+    #[error("the document has no end")]
     NoEnd,
 }
 
 /// What a part says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PartHead {
+pub struct PartHead {
     /// The field's name.
-    pub(super) name: Option<String>,
+    pub name: Option<String>,
     /// The file's name, if it is a file.
-    pub(super) filename: Option<String>,
-    pub(super) content_type: Option<String>,
-    pub(super) content_encoding: Option<String>,
+    pub filename: Option<String>,
+    /// Its media type.
+    pub content_type: Option<String>,
+    /// How it is encoded.
+    pub content_encoding: Option<String>,
+    /// The MD5 of its data, in hex here.
+    pub content_md5: Option<String>,
 }
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub enum Event {
     /// A part begins.
     Head(PartHead),
     /// Some of its data.
@@ -64,7 +70,7 @@ enum State {
 
 /// Takes a document apart.
 #[derive(Debug)]
-pub(super) struct Splitter {
+pub struct Splitter {
     /// `\r\n--boundary`
     delimiter: Vec<u8>,
     buffer: BytesMut,
@@ -74,13 +80,14 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    pub(super) fn new(boundary: &str) -> Self {
+    /// Of parts between these boundaries.
+    pub fn new(boundary: &str) -> Self {
         let delimiter = [b"\r\n--", boundary.as_bytes()].concat();
         Splitter { delimiter, buffer: BytesMut::new(), state: State::Start, closed: false }
     }
 
     /// Takes some bytes in.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         // What follows the end says nothing.
         if self.state != State::End {
             self.buffer.extend_from_slice(bytes);
@@ -88,12 +95,12 @@ impl Splitter {
     }
 
     /// No more bytes come.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.closed = true;
     }
 
     /// The next event.
-    pub(super) fn next(&mut self) -> Result<Event, MultipartError> {
+    pub fn event(&mut self) -> Result<Event, MultipartError> {
         match self.state {
             State::Start => self.start(),
             State::Head => self.head(),
@@ -179,7 +186,7 @@ impl Splitter {
 }
 
 /// The boundary of a document of this type, if it is a form.
-pub(super) fn boundary(content_type: &str) -> Option<String> {
+pub fn boundary(content_type: &str) -> Option<String> {
     let (kind, attributes) = parameters(content_type);
     let boundary = attributes.into_iter().rev().find(|(name, _)| name == "boundary")?.1;
     let fits = !boundary.is_empty() && boundary.len() <= BOUNDARY_MAX;
@@ -210,6 +217,7 @@ fn part_head(lines: &[u8]) -> PartHead {
             }
             b"content-type" => head.content_type = Some(value),
             b"content-encoding" => head.content_encoding = Some(value),
+            b"content-md5" => head.content_md5 = Some(value),
             _ => {}
         }
     }
@@ -268,7 +276,7 @@ mod tests {
         let mut largest = 0;
         loop {
             largest = largest.max(splitter.buffer.len());
-            match splitter.next()? {
+            match splitter.event()? {
                 Event::Head(head) => parts.push((head, Vec::new())),
                 Event::Data(data) => parts.last_mut().expect("a part").1.extend_from_slice(&data),
                 Event::PartEnd => {}

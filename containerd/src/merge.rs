@@ -1,0 +1,104 @@
+//! The verb UPDATE: many rows at once, as who moves rows between containers sends them. Swift: container/server.py, `UPDATE`.
+
+use crate::server::{Asked, Server};
+use http::{HeaderMap, StatusCode};
+use listing::{ObjectRow, Refusal, answer, lifecycle, request};
+use serde::Deserialize;
+use types::{ObjectName, PolicyIndex, Timestamp, decode_row_timestamps};
+use wire::{Body, Response, extract_swift_bytes, headers};
+
+/// Most bytes of a body: ten thousand rows of usual names are a third of it.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// Most rows of it.
+const ROWS_MAX: usize = 10_000;
+
+/// A row as Swift's `merge_items` knows it.
+#[derive(Deserialize)]
+struct Item {
+    name: String,
+    /// Up to three timestamps in one text.
+    created_at: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    content_type: String,
+    #[serde(default)]
+    etag: String,
+    /// 0 or 1.
+    #[serde(default)]
+    deleted: u8,
+    #[serde(default)]
+    storage_policy_index: u32,
+}
+
+/// A row, and where it goes.
+struct Placed {
+    policy: PolicyIndex,
+    name: ObjectName,
+    row: ObjectRow,
+}
+
+impl Item {
+    fn place(self, server: &Server) -> Result<Placed, Refusal> {
+        let at = decode_row_timestamps(&self.created_at)
+            .map_err(|error| Refusal::Invalid(format!("Invalid created_at: {error}")))?;
+        let name = ObjectName::parse(self.name)
+            .map_err(|error| Refusal::Invalid(format!("Invalid name: {error}")))?;
+        let policy = server.known(PolicyIndex(self.storage_policy_index))?;
+        let (content_type, swift_bytes) = extract_swift_bytes(&self.content_type);
+        let row = ObjectRow {
+            data: at.data,
+            content_type_at: at.content_type,
+            meta: at.meta,
+            size: self.size,
+            content_type,
+            swift_bytes,
+            etag: self.etag,
+            deleted: self.deleted != 0,
+            // Swift's rows do not tell.
+            delete_at: 0,
+        };
+        Ok(Placed { policy, name, row })
+    }
+}
+
+/// Merges rows: 202, or 404 when there is no such container. All of them, or none.
+pub(crate) async fn merge(server: &Server, asked: Asked, body: Body) -> Result<Response, Refusal> {
+    let from = &asked.parts.headers;
+    let at = request::timestamp(from)?;
+    let policy = server.policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?;
+    let database = server.database(&asked)?;
+    database.check_room().await?;
+    let invalid =
+        |error: &dyn std::fmt::Display| Refusal::Invalid(format!("Invalid body: {error}"));
+    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
+    let items: Vec<Item> =
+        serde_json::from_slice(&body.map_err(|e| invalid(&e))?).map_err(|e| invalid(&e))?;
+    if items.len() > ROWS_MAX {
+        return Err(Refusal::Limit(ROWS_MAX as u32));
+    }
+    let rows: Vec<Placed> =
+        items.into_iter().map(|item| item.place(server)).collect::<Result<_, _>>()?;
+    let created_at = Timestamp { offset: 0, ..at };
+    let now = server.clock.now();
+    let created = asked
+        .auto_creates()
+        .then(|| lifecycle::create(&asked.names, created_at, now, policy.unwrap_or_default()));
+    let hash = asked.hash;
+    let merged = database
+        .write(move |transaction| {
+            if transaction.entity(&hash)?.is_none() {
+                let Some(created) = created else { return Ok(false) };
+                transaction.store_entity(&hash, created);
+            }
+            for Placed { policy, name, row } in &rows {
+                transaction.merge_row(&hash, *policy, name.as_str(), row)?;
+            }
+            Ok(true)
+        })
+        .await?;
+    match merged {
+        true => Ok(daemon::empty(StatusCode::ACCEPTED)),
+        false => Ok(answer::not_found(HeaderMap::new())),
+    }
+}
