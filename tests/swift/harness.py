@@ -17,8 +17,10 @@ import threading
 import time
 
 SWIFT = "2.38.3"
+CLIENT = "4.11.0"
 REQUIREMENTS = [
-    f"swift=={SWIFT}", "setuptools<81", "pytest", "pytest-timeout", "python-swiftclient", "requests", "boto3",
+    f"swift=={SWIFT}", "setuptools<81", "pytest", "pytest-timeout", f"python-swiftclient=={CLIENT}", "requests", "boto3",
+    "openstacksdk", "python-openstackclient",
 ]
 HERE = pathlib.Path(__file__).resolve().parent
 READY_SECONDS = 60
@@ -55,25 +57,30 @@ def environment():
     return place / "bin"
 
 
-def suite(programs):
-    """The directory of the source distribution; fetched at the first call."""
-    place = cache_dir() / f"swift-{SWIFT}"
+def sources(programs, package, version, installed):
+    """The directory of a source distribution; fetched at the first call. `installed` is what it is imported as."""
+    place = cache_dir() / f"{package}-{version}"
     if not (place / "complete").exists():
-        say(f"fetching the source distribution of Swift {SWIFT}")
+        say(f"fetching the source distribution of {package} {version}")
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         with tempfile.TemporaryDirectory() as home:
             pip = [str(programs / "pip"), "--disable-pip-version-check"]
             # To tell its name, pip runs its build script, which wants these.
             subprocess.run([*pip, "install", "--quiet", "pbr", "wheel"], check=True)
-            fetch = ["download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", "swift"]
-            subprocess.run([*pip, *fetch, f"swift=={SWIFT}", "--dest", home], check=True)
-            with tarfile.open(next(pathlib.Path(home).glob("swift-*.tar.gz"))) as archive:
+            fetch = ["download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary", package]
+            subprocess.run([*pip, *fetch, f"{package}=={version}", "--dest", home], check=True)
+            with tarfile.open(next(pathlib.Path(home).glob("*.tar.gz"))) as archive:
                 archive.extractall(place, filter="data")
         # The installed package is meant, not this copy of it.
-        shutil.rmtree(place / f"swift-{SWIFT}" / "swift")
+        shutil.rmtree(next(place.glob(f"*/{installed}")))
         (place / "complete").touch()
-    return place / f"swift-{SWIFT}"
+    return next(each for each in place.iterdir() if each.is_dir())
+
+
+def suite(programs):
+    """Swift's sources."""
+    return sources(programs, "swift", SWIFT, "swift")
 
 
 class Apus:
