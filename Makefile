@@ -16,7 +16,7 @@ help:
 	@echo "make run         build apus and serve a cloud; ARGS='--listen 127.0.0.1:9000' and the like"
 	@echo "make test        run every test"
 	@echo "make check       what a change must pass before it is sent: format, lints, house rules, licences"
-	@echo "make fuzz        run every fuzz target for two minutes; ARGS='600' for ten each"
+	@echo "make fuzz        run every fuzz target for two minutes; ARGS='600' for ten each, ARGS=1000000x a million times"
 	@echo "make bench       run the benchmarks"
 	@echo "make compare     measure apus beside Python Swift on this machine; benches/README.md says how"
 	@echo "make compare-objectd  measure the object server alone beside Swift's"

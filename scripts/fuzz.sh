@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets and runs each for so many seconds: scripts/fuzz.sh [SECONDS] [TARGET…]. What was learned stays
-# in fuzz/corpus, and what broke one is in fuzz/artifacts. Ends with an error if anything did.
+# Builds the fuzz targets and runs each for so many seconds, or so many times: scripts/fuzz.sh [SECONDS | TIMESx] [TARGET…];
+# `1000000x` is a million times. What was learned stays in fuzz/corpus, and what broke one is in fuzz/artifacts. Ends with an error if anything did.
 #
 # FUZZ_SANITIZER names the sanitizer, or none; `address` also sees what C code does, and is slower.
 set -euo pipefail
@@ -9,7 +9,7 @@ PATH="$PATH:$HOME/.cargo/bin"
 
 say() { printf 'fuzz [%4d s]: %s\n' "$SECONDS" "$*"; }
 
-seconds="${1:-120}"
+much="${1:-120}"
 shift || true
 targets=("$@")
 
@@ -34,8 +34,11 @@ for target in "${targets[@]}"; do
     if [ -d "fuzz/seeds/$target" ]; then
         corpus+=("fuzz/seeds/$target")
     fi
-    say "$target, for $seconds s"
+    case "$much" in
+        *x) limit="-runs=${much%x}"; say "$target, ${much%x} times" ;;
+        *) limit="-max_total_time=$much"; say "$target, for $much s" ;;
+    esac
     cargo fuzz run --sanitizer "$sanitizer" --target-dir "$target_dir" "$target" "${corpus[@]}" -- \
-        -max_total_time="$seconds" -max_len=65536 -timeout=20 -print_final_stats=1
+        "$limit" -max_len=65536 -timeout=20 -print_final_stats=1
 done
 say "nothing was found"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests by programs from outside, as far as they fit into every run: the rule of versions and suffix hashes beside Swift's
-# own, its unit tests of storage servers over HTTP, its functional tests, its clients, and a sample of /usr/share through the swift client, with
-# the process killed meanwhile. Their `--help` tells how to run more.
+# own, its unit tests of storage servers over HTTP, its functional tests, its clients, and a sample of /usr/share through the
+# swift client, with the process killed meanwhile. Their `--help` tells how to run more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:$HOME/.cargo/bin"

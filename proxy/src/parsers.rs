@@ -28,6 +28,16 @@ pub fn container_acl(data: &[u8]) {
     let _ = (acl.allows_referer(Some(referer)), acl.allows_any_of(&[referer.to_owned()]));
 }
 
+/// The first line of a request, without its version, and then its headers, a line each.
+pub fn request_head(data: &[u8]) {
+    crate::swift::read_anything(data);
+}
+
+/// The body of a bulk request: an archive or a list of names, packed or not, in pieces, as its first two bytes say.
+pub fn bulk(data: &[u8]) {
+    crate::pipeline::bulk::read_anything(data);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -40,6 +50,10 @@ mod tests {
                 super::temporary_url(data);
                 super::static_manifest(data);
                 super::container_acl(data);
+                super::request_head(data);
+                for kind in 0..4 {
+                    super::bulk(&[&[kind, 7], data].concat());
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ mod unsupported;
 
 use daemon::{ClientAddress, SharedClock, TransId};
 use http::StatusCode;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 use sync_wrapper::SyncWrapper;
@@ -110,6 +110,44 @@ impl Front {
         let call = Call { method, entity, query: Query(query), headers, body, context };
         Ok(self.handler.answer(call).await)
     }
+}
+
+/// See [`crate::parsers::request_head`].
+pub(crate) fn read_anything(data: &[u8]) {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let mut first = lines.next().unwrap_or_default().splitn(2, |byte| *byte == b' ');
+    let mut word = || first.next().unwrap_or_default();
+    let (method, target) = (word(), word());
+    let (Ok(method), Ok(uri)) = (http::Method::from_bytes(method), http::Uri::try_from(target))
+    else {
+        return;
+    };
+    let header = |line: &[u8]| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = header::HeaderName::from_bytes(&line[..colon]).ok()?;
+        Some((name, HeaderValue::from_bytes(&line[colon + 1..]).ok()?))
+    };
+    let mut headers: HeaderMap = lines.filter_map(header).collect();
+    let limits = types::Limits::default();
+    for reserved in [false, true] {
+        if let Ok(Route::Entity(entity)) = path::route(uri.path(), &["v1".to_owned()], reserved) {
+            assert!(reserved || !entity.is_reserved(), "a reserved name came in");
+        }
+    }
+    if let Ok(query) = wire::parse_query(uri.query()) {
+        let query = Query(query);
+        if let Ok(wanted) = listing::wanted(&query, &headers) {
+            let _ = listing::backend_query(&query, wanted.format, 10_000);
+        }
+    }
+    let _ = constraints::check_headers(&headers, &limits);
+    for kind in ["account", "container", "object"] {
+        let _ = constraints::check_metadata(&headers, &format!("x-{kind}-meta-"), &limits);
+    }
+    let _ = constraints::body_length(&headers, &limits);
+    let _ = constraints::check_content_type(&headers);
+    let _ = expiry::settle(&mut headers, types::Timestamp::from_seconds(1_700_000_000));
+    let _ = method;
 }
 
 impl Face {

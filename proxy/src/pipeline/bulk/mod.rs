@@ -247,3 +247,19 @@ impl Bulk {
         self.respond(format, work).await
     }
 }
+/// See [`crate::parsers::bulk`].
+pub(crate) fn read_anything(data: &[u8]) {
+    let [kind, piece, document @ ..] = data else { return };
+    let pieces = document.chunks(usize::from(*piece).max(1));
+    match kind % 4 {
+        0 => tar::read_anything(pieces),
+        1 => {
+            let mut lines = delete::Lines::new(1000, 3000);
+            if pieces.map(|piece| lines.feed(piece)).all(|fed| fed.is_ok()) {
+                let _ = lines.finish();
+            }
+        }
+        2 => unpack::read_anything(Coding::Gzip, pieces),
+        _ => unpack::read_anything(Coding::Bzip2, pieces),
+    }
+}

@@ -365,6 +365,23 @@ fn number(field: &[u8]) -> Option<u64> {
     }
 }
 
+/// An archive in pieces, for fuzzing.
+pub(super) fn read_anything<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) {
+    let mut reader = TarReader::new();
+    loop {
+        match (reader.next(), pieces.next()) {
+            (Err(_) | Ok(Step::End), _) => return,
+            (Ok(Step::Hungry), None) => {
+                let _ = reader.finish();
+                return;
+            }
+            (Ok(Step::Hungry), Some(piece)) => reader.feed(Bytes::copy_from_slice(piece)),
+            (Ok(_), Some(piece)) => reader.feed(Bytes::copy_from_slice(piece)),
+            (Ok(_), None) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,6 +49,21 @@ enum Decoder {
 }
 
 impl Decoder {
+    /// What is plain needs none.
+    fn of(coding: Coding) -> Option<Self> {
+        match coding {
+            Coding::Plain => None,
+            Coding::Gzip => {
+                let decoder = flate2::write::MultiGzDecoder::new(Vec::new());
+                Some(Decoder::Gzip(Box::new(decoder)))
+            }
+            Coding::Bzip2 => {
+                let stream = Box::new(bzip2::Decompress::new(false));
+                Some(Decoder::Bzip2 { stream, open: false, out: Vec::new() })
+            }
+        }
+    }
+
     /// Decodes until a piece is full or the input is used up.
     fn decode(&mut self, input: &mut Bytes) -> Result<Vec<u8>, UnpackError> {
         match self {
@@ -119,16 +134,7 @@ pub(super) struct Unpacked {
 
 impl Unpacked {
     pub(super) fn new(body: ClientBody, coding: Coding) -> Self {
-        let decoder = match coding {
-            Coding::Plain => None,
-            Coding::Gzip => {
-                Some(Decoder::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new()))))
-            }
-            Coding::Bzip2 => {
-                let stream = Box::new(bzip2::Decompress::new(false));
-                Some(Decoder::Bzip2 { stream, open: false, out: Vec::new() })
-            }
-        };
+        let decoder = Decoder::of(coding);
         let plain = coding == Coding::Plain;
         Unpacked { body, decoder, plain, input: Bytes::new(), ended: false }
     }
@@ -172,6 +178,29 @@ impl Unpacked {
     /// What was not read of it, to be read away.
     pub(super) fn into_body(self) -> ClientBody {
         self.body
+    }
+}
+
+/// A packed document in pieces, for fuzzing.
+pub(super) fn read_anything<'a>(coding: Coding, pieces: impl Iterator<Item = &'a [u8]>) {
+    /// What little unpacks to much takes its time, rightly.
+    const ENOUGH: usize = 4 << 20;
+    let Some(mut decoder) = Decoder::of(coding) else { return };
+    let mut made = 0;
+    for piece in pieces {
+        let mut input = Bytes::copy_from_slice(piece);
+        while !input.is_empty() {
+            match decoder.decode(&mut input) {
+                Ok(out) if made < ENOUGH => made += out.len(),
+                _ => return,
+            }
+        }
+    }
+    for _ in 0..ENOUGH / PIECE {
+        match decoder.finish() {
+            Ok(out) if !out.is_empty() => {}
+            _ => return,
+        }
     }
 }
 

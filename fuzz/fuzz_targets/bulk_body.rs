@@ -1,0 +1,5 @@
+//! Any bytes as the body of a bulk request: `cargo +nightly fuzz run bulk_body`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| proxy::parsers::bulk(data));
