@@ -113,7 +113,7 @@ def main() -> int:
                    ApusObjectd(work / "apus", given.apus)]
         for system in systems:
             stack.callback(system.stop)
-        plan = Plan(SMALL + LARGE, STOCK, given.put_mib * MIB)
+        plan = Plan(SMALL + LARGE, STOCK, put_bytes_max=given.put_mib * MIB)
         comparison = Turns(systems, plan, given.seconds)
         comparison.prepare()
         comparison.measure(given.connections, given.repeats)

@@ -6,6 +6,7 @@ when both are at rest. Prints a table in Markdown; benches/README.md says how to
 """
 
 import argparse
+import json
 import shutil
 import sys
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from pathlib import Path
 from compare import load, report, turns
 from compare.apus import Apus
 from compare.load import Load
+from compare.processes import System, SystemFailed
 from compare.reference import Swift
 from compare.turns import Plan, Turns, say
 
@@ -21,11 +23,39 @@ from compare.turns import Plan, Turns, say
 STOCK = {load.GET_SMALL: 1000, load.GET_LARGE: 64, load.HEAD: 1000}
 
 
+def make_listing(system: System, filler: Load) -> str:
+    """A container with many names in it."""
+    container = system.make_container("listing")
+    filler.fill(system, load.HEAD, container, load.LISTED)
+    return f"{container}?format=json&limit={load.LISTED}"
+
+
+def make_segmented(system: System, filler: Load) -> str:
+    """An object of many segments."""
+    container = system.make_container("segments")
+    count = load.SEGMENTED.size // load.GET_SMALL.size
+    last = filler.fill(system, load.PUT_SMALL, container, count)
+    names = [f"{thread}-{number}" for thread in range(filler.threads) for number in range(1, last + 1)]
+    inner = container.rsplit("/", 1)[1]
+    manifest = json.dumps([{"path": f"/{inner}/{name}"} for name in names]).encode()
+    path = f"{system.make_container('manifests')}/large"
+    headers = {"X-Auth-Token": system.token, "Content-Type": "application/octet-stream"}
+    status, _ = system.call("PUT", f"{path}?multipart-manifest=put", headers, manifest)
+    if status != 201:
+        raise SystemFailed(f"{system.name} did not take the manifest: {status}")
+    return path
+
+
+MADE = {load.LISTING: make_listing, load.SEGMENTED: make_segmented}
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = turns.parser(__doc__.splitlines()[0], [16])
     parser.add_argument("--memory", nargs="*", choices=["apus", "swift"], metavar="SYSTEM",
                         help="also fill and restart apus (or: apus swift), and see what memory that takes")
+    parser.add_argument("--heavy", action="store_true",
+                        help="also a listing of 10,000 names and an object of 1,000 segments")
     parser.add_argument("--objects", type=int, default=100_000, help="for --memory [%(default)s]")
     given = parser.parse_args()
     if given.memory == []:
@@ -73,7 +103,7 @@ def print_result(given: argparse.Namespace, comparison: Turns, work: Path, rows:
         print(f"- {line}")
     print(f"- load of the machine before: {comparison.load_before:.1f}")
     print(f"- each run {given.seconds} s; medians of {given.repeats}\n")
-    print(report.table(comparison.outcomes, given.connections))
+    print(report.table(comparison.outcomes, given.connections, report.Shape(comparison.plan.operations)))
     print(f"\n{report.spread(comparison.outcomes, given.connections)}\n")
     print(f"{report.disturbance(comparison.outcomes)}\n")
     print("| | Swift | apus |\n|---|--:|--:|")
@@ -85,6 +115,13 @@ def print_result(given: argparse.Namespace, comparison: Turns, work: Path, rows:
         print(row)
 
 
+def plan(given: argparse.Namespace) -> Plan:
+    """What is measured."""
+    if given.heavy:
+        return Plan([*load.OPERATIONS, *load.HEAVY], STOCK, MADE)
+    return Plan(load.OPERATIONS, STOCK)
+
+
 def main() -> int:
     """0 if every run was valid."""
     given = arguments()
@@ -93,7 +130,7 @@ def main() -> int:
         systems = [Swift(work / "swift", programs, given.swift_workers), Apus(work / "apus", given.apus)]
         for system in systems:
             stack.callback(system.stop)
-        comparison = Turns(systems, Plan(load.OPERATIONS, STOCK), given.seconds)
+        comparison = Turns(systems, plan(given), given.seconds)
         comparison.prepare()
         comparison.measure(given.connections, given.repeats)
         for system in systems:

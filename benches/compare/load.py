@@ -33,6 +33,10 @@ class Operation:
     size: int
     # With more connections than this it is not measured; 0 is no such limit.
     connections_max: int = 0
+    # So many connections ask for it, whatever the others have; 0 for as many.
+    connections: int = 0
+    # One path is asked for again and again, which is that of the "container".
+    fixed: bool = False
 
     @property
     def drained(self) -> bool:
@@ -48,7 +52,12 @@ GET_LARGE = Operation("GET 1 MiB", "GET", MIB)
 HEAD = Operation("HEAD", "HEAD", 0)
 # Of objects that were stored for this, as many as PUT_SMALL wrote in the same round.
 DELETE = Operation("DELETE", "DELETE", 4 * KIB)
+# What takes long is asked for by few, or Swift's answers would take longer than anybody waits.
+LISTING = Operation("list 10,000 names", "GET", 0, connections=2, fixed=True)
+LISTED = 10_000
+SEGMENTED = Operation("GET SLO of 1,000 segments", "GET", 1000 * 4 * KIB, connections=2, fixed=True)
 OPERATIONS = [PUT_SMALL, GET_SMALL, PUT_LARGE, GET_LARGE, HEAD, DELETE]
+HEAVY = [LISTING, SEGMENTED]
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ class Load:
         env = {**os.environ, "BENCH_METHOD": operation.method, "BENCH_PATH": container,
                "BENCH_TOKEN": system.token, "BENCH_SIZE": str(operation.size),
                "BENCH_LAST": str(names.last), "BENCH_THEN": names.then,
-               "BENCH_PARTITIONS": str(system.partitions), "BENCH_TIMESTAMP": f"{time.time():.5f}"}
+               "BENCH_FIXED": str(int(operation.fixed)), "BENCH_PARTITIONS": str(system.partitions), "BENCH_TIMESTAMP": f"{time.time():.5f}"}
         enough = self.threads if names.then == "all" else 1
         said, drained = [], 0
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -115,12 +115,12 @@ class System:
         self.token = answer["X-Auth-Token"]
         self.account = "/" + answer["X-Storage-Url"].split("/", 3)[3]
 
-    def call(self, method: str, path: str, headers: dict[str, str]):
+    def call(self, method: str, path: str, headers: dict[str, str], body: bytes | None = None):
         """One request, outside of what is measured: its status and headers."""
         host = self.url.removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=60)
+        connection = http.client.HTTPConnection(host, timeout=300)
         try:
-            connection.request(method, path, headers=headers)
+            connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
             answer.read()
             return answer.status, answer.headers

@@ -54,7 +54,7 @@ def table(outcomes: Outcomes, connections: list[int], shape: Shape = CLUSTER) ->
             if not operation.connections_max or count <= operation.connections_max:
                 runs = [outcomes[name].get((count, operation.label), []) for name in ("Swift", "apus")]
                 cells = _row(operation, shape, *runs)
-                cells = [operation.label, str(count), *cells]
+                cells = [operation.label, str(operation.connections or count), *cells]
                 lines.append(f"| {' | '.join(cells)} |" + " |" * (len(heads) - len(cells)))
     return "\n".join(lines)
 

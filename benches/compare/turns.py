@@ -75,6 +75,8 @@ class Plan:
     operations: list[Operation]
     # Reads, with how many objects are stored for them, the same for both systems.
     stock: dict[Operation, int]
+    # What is made in some other way: of each operation, what makes it and tells its path.
+    made: dict[Operation, Callable[[System, Load], str]] = field(default_factory=dict)
     # A run of PUTs ends at the latest with so many bytes; 0 is no such end.
     put_bytes_max: int = 0
 
@@ -109,6 +111,9 @@ class Turns:
                     last = filler.fill(system, operation, container, count)
                     stored[operation.size] = (container, Names(last, "cycle"))
                 self.stock[system.name, operation] = stored[operation.size]
+            for operation, make in self.plan.made.items():
+                say(f"{system.name}: storing what {operation.label} needs")
+                self.stock[system.name, operation] = (make(system, filler), Names(1, "cycle"))
 
     def measure(self, connections: list[int], repeats: int) -> None:
         """All rounds."""
@@ -126,7 +131,8 @@ class Turns:
             for system in ordered:
                 if shutil.disk_usage(system.work).free < FREE_BYTES_MIN:
                     raise SystemFailed(f"less than {report.mib(FREE_BYTES_MIN)} are free")
-                outcome = self._run(pressure, system, operation, title, written)
+                own = Load(operation.connections, self.seconds) if operation.connections else pressure
+                outcome = self._run(own, system, operation, title, written)
                 key = (pressure.connections, operation.label)
                 self.outcomes[system.name].setdefault(key, []).append(outcome)
                 say(f"{title} {operation.label} {system.name}: {report.number(outcome.per_second)} ops/s, "

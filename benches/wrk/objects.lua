@@ -7,6 +7,7 @@
 --   BENCH_SIZE    bytes of a body to PUT
 --   BENCH_PARTITIONS  0 asks a whole system. Otherwise an object server is asked, and among so many partitions
 --                 the objects are spread; requests then carry a time and a policy, and no token
+--   BENCH_FIXED   1 asks for BENCH_PATH itself, again and again
 --   BENCH_TIMESTAMP  the time now, in seconds; every request of a thread has one of 10 us more
 --   BENCH_LAST    number of the last name of each thread; the first is 1
 --   BENCH_THEN    what a thread does after the last name:
@@ -22,6 +23,7 @@ local method = os.getenv("BENCH_METHOD")
 local base = os.getenv("BENCH_PATH")
 local last = tonumber(os.getenv("BENCH_LAST"))
 local after = os.getenv("BENCH_THEN")
+local fixed = os.getenv("BENCH_FIXED") == "1"
 local partitions = tonumber(os.getenv("BENCH_PARTITIONS") or "0")
 local now = tonumber(os.getenv("BENCH_TIMESTAMP") or "0")
 local headers = {}
@@ -65,6 +67,7 @@ end
 
 local function ask(number)
   local path = base
+  if fixed then return wrk.format(method, path, headers, body) end
   if partitions > 0 then
     path = base:gsub("PARTITION", tostring(number % partitions))
     now = now + 0.00001
