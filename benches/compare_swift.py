@@ -56,6 +56,7 @@ def arguments() -> argparse.Namespace:
                         help="also fill and restart apus (or: apus swift), and see what memory that takes")
     parser.add_argument("--heavy", action="store_true",
                         help="also a listing of 10,000 names and an object of 1,000 segments")
+    parser.add_argument("--only", nargs="+", metavar="LABEL", help="operations whose label begins so")
     parser.add_argument("--objects", type=int, default=100_000, help="for --memory [%(default)s]")
     given = parser.parse_args()
     if given.memory == []:
@@ -117,9 +118,12 @@ def print_result(given: argparse.Namespace, comparison: Turns, work: Path, rows:
 
 def plan(given: argparse.Namespace) -> Plan:
     """What is measured."""
-    if given.heavy:
-        return Plan([*load.OPERATIONS, *load.HEAVY], STOCK, MADE)
-    return Plan(load.OPERATIONS, STOCK)
+    operations = [*load.OPERATIONS, *(load.HEAVY if given.heavy else [])]
+    if given.only:
+        operations = [each for each in operations if each.label.startswith(tuple(given.only))]
+    made = {operation: make for operation, make in MADE.items() if operation in operations}
+    stock = {operation: count for operation, count in STOCK.items() if operation in operations}
+    return Plan(operations, stock, made)
 
 
 def main() -> int:

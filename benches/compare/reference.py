@@ -67,6 +67,8 @@ class Swift(PythonSwift):
             "cache": f"memcache_servers = 127.0.0.1:{self.ports['memcached', 0]}\n"
                      "memcache_max_connections = 16",
             "tempauth": f"user_bench_bench = {self.key} .admin",
+            # Or the segments of a large object come one in a second.
+            "slo": "rate_limit_under_size = 0",
             "versioned_writes": "allow_versioned_writes = true",
         }
         filters = "".join(f"[filter:{name}]\nuse = egg:swift#{entry}\n{settings.get(name, '')}\n"

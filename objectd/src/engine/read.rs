@@ -48,12 +48,16 @@ impl Engine {
         Ok(record)
     }
 
-    /// The same without inline data, for whoever wants no data.
+    /// The same without inline data, for whoever wants no data. Where the data costs the disk hardly more, it is read all
+    /// the same, so that the record can be kept.
     pub async fn open_head(
         &self,
         hash: ObjectHash,
         version: &Version,
     ) -> Result<OpenRecord, EngineError> {
+        if version.bulk.is_empty() && is_read_with_its_head(&version.location) {
+            return self.open_record(hash, version).await;
+        }
         match self.cached(&hash, version) {
             Some(record) => Ok(record),
             None => self.open_bytes(hash, version, |at| at.head_len).await,
@@ -149,6 +153,13 @@ impl Engine {
             failed: false,
         }
     }
+}
+
+/// Whether the whole record takes at most one block more than its head.
+fn is_read_with_its_head(at: &Location) -> bool {
+    let within = at.offset as usize % BLOCK;
+    let blocks = |len: u32| blocks_of(within + len as usize);
+    blocks(at.len) <= blocks(at.head_len) + 1
 }
 
 impl OpenRecord {
