@@ -10,12 +10,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counted {
     reads: AtomicU64,
     durable: AtomicU64,
+    written: AtomicU64,
+    zeroed: AtomicU64,
 }
 
 impl Counted {
     /// Reads.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written, but for zeros that prepare segments.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Zeros written to prepare segments, in bytes.
+    pub fn zeroed(&self) -> u64 {
+        self.zeroed.load(Ordering::Relaxed)
     }
 
     /// Calls that return when something is on stable media: durable writes, and flushes.
@@ -68,6 +80,11 @@ impl BlockIo for CountingIo {
         if mode == WriteMode::Durable {
             self.counted.durable.fetch_add(1, Ordering::Relaxed);
         }
+        let bytes = buf.as_ref();
+        // Nothing else that is written begins with so many.
+        let zeros = bytes.iter().take(64).all(|byte| *byte == 0);
+        let counter = if zeros { &self.counted.zeroed } else { &self.counted.written };
+        counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.inner.write(file, at, buf, mode)
     }
 

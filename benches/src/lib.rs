@@ -2,11 +2,14 @@
 //!
 //! - `cargo bench --package benches --bench engine`: the object engine alone, by disk interface
 //! - `cargo bench --package benches --bench baseline`: the object engine beside RocksDB with blob files
+//! - `cargo bench --package benches --bench aged`: the object engine on a device that is nearly full
+//! - `cargo bench --package benches --bench memory`: what the index takes of memory for each object
 //! - `cargo bench --package benches --bench md5`: MD5, by kernel and number of streams
 //!
 //! `benches/compare_objectd.py` and `benches/compare_swift.py` measure beside Python Swift on the same machine in
 //! the same run.
 
+pub mod aging;
 pub mod counting;
 pub mod disk;
 pub mod rocks;
@@ -63,6 +66,12 @@ pub async fn measure(
 pub fn median(mut costs: Vec<Cost>) -> Option<Cost> {
     costs.sort_by(|a, b| a.cpu_micros().total_cmp(&b.cpu_micros()));
     costs.get(costs.len() / 2).copied()
+}
+
+/// The number behind `name=` among the program's arguments.
+pub fn argument(name: &str) -> Option<u64> {
+    let words = std::env::args().skip(1);
+    words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok()).next()
 }
 
 /// So many percent of a count, as the first number among the program's arguments says: a quick look needs less

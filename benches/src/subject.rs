@@ -6,13 +6,13 @@ use daemon::SystemClock;
 use objectd::engine::{Change, Engine, EngineOptions, Identity};
 use objectd::format::{Metadata, RecordKind, Superblock};
 use objectd::index::IndexBudget;
-use objectd::io::{IoChoice, open_device};
+use objectd::io::{BLOCK, IoChoice, open_device};
 use std::path::Path;
 use std::sync::Arc;
 use types::{HashPaths, ObjectHash, PolicyIndex, Timestamp};
 
-/// Blocks of a segment: 64 MiB, the default of the product.
-const SEGMENT_BLOCKS: u32 = 16 * 1024;
+/// Bytes of a segment, the default of the product.
+const SEGMENT_BYTES: u64 = 64 << 20;
 /// Memory of the index, also the defaults.
 pub const CACHE_BYTES: usize = 64 << 20;
 const BUFFER_BYTES: usize = 8 << 20;
@@ -20,23 +20,49 @@ const BUFFER_BYTES: usize = 8 << 20;
 /// An engine on a directory, and what it asks of the disk.
 #[derive(Clone)]
 pub struct Subject {
-    engine: Engine,
+    pub(crate) engine: Engine,
     /// Transfers of its log so far.
     pub counted: Arc<Counted>,
+}
+
+/// Sizes of an engine, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Of a segment.
+    pub segment: u64,
+    /// Of the device; 0 for all that there is.
+    pub capacity: u64,
+    /// Of the index's cache.
+    pub cache: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes { segment: SEGMENT_BYTES, capacity: 0, cache: CACHE_BYTES }
+    }
 }
 
 impl Subject {
     /// Opens or makes it.
     pub fn open(dir: &Path, choice: IoChoice) -> anyhow::Result<Self> {
+        Subject::sized(dir, choice, Sizes::default())
+    }
+
+    /// The same in a certain size.
+    pub fn sized(dir: &Path, choice: IoChoice, sizes: Sizes) -> anyhow::Result<Self> {
         let disk = CountingIo::new(open_device(&dir.join("log"), choice)?);
         let counted = disk.counted();
-        let budget = IndexBudget::new(CACHE_BYTES, BUFFER_BYTES);
+        let budget = IndexBudget::new(sizes.cache, BUFFER_BYTES);
         let identity = Identity {
             hash_fingerprint: Superblock::fingerprint(&HashPaths::default()),
             policy: PolicyIndex(0),
             new_device_id: [1; 16],
         };
-        let options = EngineOptions { segment_blocks: SEGMENT_BLOCKS, ..EngineOptions::default() };
+        let options = EngineOptions {
+            segment_blocks: u32::try_from(sizes.segment / BLOCK as u64)?,
+            capacity_bytes: sizes.capacity,
+            ..EngineOptions::default()
+        };
         let clock = Arc::new(SystemClock::default());
         let index = dir.join("index");
         let engine = Engine::open(Arc::new(disk), &index, &budget, &identity, &options, clock)?;
