@@ -25,11 +25,7 @@ TEST_SECONDS = 120
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("-k", dest="select", help="pytest's expression")
-    parser.add_argument("--binary", default=harness.binary())
-    parser.add_argument("--keep", help="where logs are left")
-    parser.add_argument("--all", action="store_true", help="tell of expected failures, too")
-    options = parser.parse_args()
+    options = harness.options(parser)
     programs = harness.environment()
     source = harness.sources(programs, "python-swiftclient", harness.CLIENT, "swiftclient")
     with tempfile.TemporaryDirectory(prefix="apus-clients-") as home:

@@ -83,12 +83,8 @@ def parts(files, jobs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("files", nargs="*", help="files of test/functional")
-    parser.add_argument("-k", dest="select", help="pytest's expression")
-    parser.add_argument("--binary", default=harness.binary())
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--keep", help="where logs are left")
-    parser.add_argument("--all", action="store_true", help="tell of expected failures, too")
-    options = parser.parse_args()
+    options = harness.options(parser)
     programs = harness.environment()
     source = harness.suite(programs)
     folder = source / "test" / "functional"

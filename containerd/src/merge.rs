@@ -1,10 +1,11 @@
 //! The verb UPDATE: many rows at once, as who moves rows between containers sends them. Swift: container/server.py, `UPDATE`.
 
+use crate::object::{Placed, merge_rows};
 use crate::server::{Asked, Server};
 use http::{HeaderMap, StatusCode};
-use listing::{ObjectRow, Refusal, answer, lifecycle, request};
+use listing::{ObjectRow, Refusal, answer, request};
 use serde::Deserialize;
-use types::{ObjectName, PolicyIndex, Timestamp, decode_row_timestamps};
+use types::{ObjectName, PolicyIndex, decode_row_timestamps};
 use wire::{Body, Response, extract_swift_bytes, headers};
 
 /// Most bytes of a body: ten thousand rows of usual names are a third of it.
@@ -29,13 +30,6 @@ struct Item {
     deleted: u8,
     #[serde(default)]
     storage_policy_index: u32,
-}
-
-/// A row, and where it goes.
-struct Placed {
-    policy: PolicyIndex,
-    name: ObjectName,
-    row: ObjectRow,
 }
 
 impl Item {
@@ -71,32 +65,18 @@ pub(crate) async fn merge(server: &Server, asked: Asked, body: Body) -> Result<R
     database.check_room().await?;
     let invalid =
         |error: &dyn std::fmt::Display| Refusal::Invalid(format!("Invalid body: {error}"));
-    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
-    let items: Vec<Item> =
-        serde_json::from_slice(&body.map_err(|e| invalid(&e))?).map_err(|e| invalid(&e))?;
+    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|e| invalid(&e))?;
+    // So many rows take their time.
+    let read = move || serde_json::from_slice::<Vec<Item>>(&body);
+    let items = tokio::task::spawn_blocking(read).await.map_err(|e| invalid(&e))?;
+    let items = items.map_err(|e| invalid(&e))?;
     if items.len() > ROWS_MAX {
         return Err(Refusal::Limit(ROWS_MAX as u32));
     }
     let rows: Vec<Placed> =
         items.into_iter().map(|item| item.place(server)).collect::<Result<_, _>>()?;
-    let created_at = Timestamp { offset: 0, ..at };
-    let now = server.clock.now();
-    let created = asked
-        .auto_creates()
-        .then(|| lifecycle::create(&asked.names, created_at, now, policy.unwrap_or_default()));
-    let hash = asked.hash;
-    let merged = database
-        .write(move |transaction| {
-            if transaction.entity(&hash)?.is_none() {
-                let Some(created) = created else { return Ok(false) };
-                transaction.store_entity(&hash, created);
-            }
-            for Placed { policy, name, row } in &rows {
-                transaction.merge_row(&hash, *policy, name.as_str(), row)?;
-            }
-            Ok(true)
-        })
-        .await?;
+    let policy = policy.unwrap_or_default();
+    let merged = merge_rows(server, database, &asked, at, policy, rows).await?;
     match merged {
         true => Ok(daemon::empty(StatusCode::ACCEPTED)),
         false => Ok(answer::not_found(HeaderMap::new())),

@@ -39,6 +39,15 @@ def binary():
     return pathlib.Path(target) / "release" / "apus"
 
 
+def options(parser):
+    """The command line, with what all runners have."""
+    parser.add_argument("-k", dest="select", help="pytest's expression")
+    parser.add_argument("--binary", default=binary())
+    parser.add_argument("--keep", help="where logs are left")
+    parser.add_argument("--all", action="store_true", help="tell of expected failures, too")
+    return parser.parse_args()
+
+
 def cache_dir():
     return pathlib.Path(os.environ.get("APUS_TEST_CACHE") or pathlib.Path.home() / ".cache" / "apus")
 

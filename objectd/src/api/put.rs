@@ -26,7 +26,8 @@ pub(super) async fn put(
     let (mut parts, body) = request.into_parts();
     let content_type = content_type(&parts.headers)?;
     check_name(&object, &server.limits)?;
-    object::new_metadata(&parts.headers, at, &server.limits, true)?;
+    let (mut metadata, mut delete_at) =
+        object::new_metadata(&parts.headers, at, &server.limits, true)?;
     let mut source = Source::new(body, &parts.headers, server.client_timeout)?;
     let length = match source {
         Source::Plain(_) => body_length(&parts.headers, server.limits.max_file_size)?,
@@ -54,8 +55,11 @@ pub(super) async fn put(
     let _memory = memory.map_err(|_| EngineError::Overloaded)?;
     let mut writer = object.engine.body();
     let etag = take_body(server, &mut writer, &mut source, length).await?;
-    parts.headers.extend(source.footer().await?);
-    let (mut metadata, delete_at) = object::new_metadata(&parts.headers, at, &server.limits, true)?;
+    let footer = source.footer().await?;
+    if !footer.is_empty() {
+        parts.headers.extend(footer);
+        (metadata, delete_at) = object::new_metadata(&parts.headers, at, &server.limits, true)?;
+    }
     let wanted = parts.headers.get(header::ETAG).and_then(|value| value.to_str().ok());
     if wanted.is_some_and(|wanted| !wanted.trim_matches('"').eq_ignore_ascii_case(&etag)) {
         return Err(Refusal::Etag);

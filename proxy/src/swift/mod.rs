@@ -118,10 +118,8 @@ pub(crate) fn read_anything(data: &[u8]) {
     let mut first = lines.next().unwrap_or_default().splitn(2, |byte| *byte == b' ');
     let mut word = || first.next().unwrap_or_default();
     let (method, target) = (word(), word());
-    let (Ok(method), Ok(uri)) = (http::Method::from_bytes(method), http::Uri::try_from(target))
-    else {
-        return;
-    };
+    let Ok(uri) = http::Uri::try_from(target) else { return };
+    let _ = http::Method::from_bytes(method);
     let header = |line: &[u8]| {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let name = header::HeaderName::from_bytes(&line[..colon]).ok()?;
@@ -147,7 +145,6 @@ pub(crate) fn read_anything(data: &[u8]) {
     let _ = constraints::body_length(&headers, &limits);
     let _ = constraints::check_content_type(&headers);
     let _ = expiry::settle(&mut headers, types::Timestamp::from_seconds(1_700_000_000));
-    let _ = method;
 }
 
 impl Face {

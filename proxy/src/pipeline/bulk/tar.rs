@@ -375,7 +375,6 @@ pub(super) fn read_anything<'a>(mut pieces: impl Iterator<Item = &'a [u8]>) {
                 let _ = reader.finish();
                 return;
             }
-            (Ok(Step::Hungry), Some(piece)) => reader.feed(Bytes::copy_from_slice(piece)),
             (Ok(_), Some(piece)) => reader.feed(Bytes::copy_from_slice(piece)),
             (Ok(_), None) => {}
         }
