@@ -26,7 +26,14 @@ fi
 if [ "${#targets[@]}" = 0 ]; then
     mapfile -t targets < <(cargo fuzz list)
 fi
-say "building (the first time also RocksDB, which takes a while)"
+# RocksDB is C++ and not what is fuzzed: the one that the ordinary build has made is linked again, if it is the only one.
+if [ -z "${ROCKSDB_LIB_DIR:-}" ]; then
+    mapfile -t built < <(compgen -G "${target_dir%/fuzz}/release/build/librocksdb-sys-*/out/librocksdb.a")
+    if [ "${#built[@]}" = 1 ]; then
+        export ROCKSDB_LIB_DIR="${built[0]%/*}" ROCKSDB_STATIC=1
+    fi
+fi
+say "building"
 cargo fuzz build --sanitizer "$sanitizer" --target-dir "$target_dir"
 for target in "${targets[@]}"; do
     corpus=("fuzz/corpus/$target")

@@ -5,7 +5,7 @@ use std::time::Duration;
 use types::{Limits, Policies, PolicyIndex};
 
 use crate::pipeline::{
-    bulk, copy, cors, crossdomain, dlo, domain_remap, etag_quoter, formpost, gatekeeper,
+    bulk, cname_lookup, copy, cors, crossdomain, dlo, domain_remap, etag_quoter, formpost, gatekeeper,
     healthcheck, list_endpoints, name_check, ratelimit, read_only, slo, staticweb, symlink,
     tempurl, versioned_writes,
 };
@@ -90,6 +90,8 @@ pub struct Config {
     pub admin_key: Option<AdminKey>,
     /// Of the middleware `crossdomain`.
     pub crossdomain: crossdomain::Config,
+    /// Of the middleware `cname_lookup`.
+    pub cname_lookup: cname_lookup::Config,
     /// Of the middleware `domain_remap`.
     pub domain_remap: domain_remap::Config,
     /// Of the middleware `etag_quoter`.
@@ -142,6 +144,7 @@ impl Default for Config {
                 .into(),
             admin_key: None,
             crossdomain: crossdomain::Config::default(),
+            cname_lookup: cname_lookup::Config::default(),
             domain_remap: domain_remap::Config::default(),
             etag_quoter: etag_quoter::Config::default(),
             list_endpoints: list_endpoints::Config::default(),
@@ -203,6 +206,9 @@ pub enum StartError {
     /// Middlewares that cannot work so.
     #[error("the proxy's setting pipeline cannot be used: {0}")]
     Pipeline(String),
+    /// A name server that is no address.
+    #[error("cname_lookup's name server {0:?} is no address, as 192.0.2.1 or 192.0.2.1:53")]
+    NameServer(String),
 }
 
 impl Config {

@@ -42,9 +42,42 @@ impl Default for Config {
 }
 
 struct DomainRemap {
-    /// Each with a dot before it, in lower case.
-    domains: Vec<String>,
+    domains: Domains,
     config: Config,
+}
+
+/// Domains of the storage: each with a dot before it, in lower case.
+pub(super) struct Domains(Vec<String>);
+
+impl Domains {
+    pub(super) fn new(given: &[String]) -> Self {
+        let domains = given.iter().map(|domain| domain.trim_start_matches('.'));
+        Domains(domains.map(|domain| format!(".{}", domain.to_ascii_lowercase())).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a host is one of them, or below one.
+    pub(super) fn contain(&self, host: &str) -> bool {
+        self.below(&format!(".{host}")).is_some()
+    }
+
+    /// What stands in a host before one of them.
+    fn below<'h>(&self, host: &'h str) -> Option<&'h str> {
+        let lower = host.to_ascii_lowercase();
+        let domain = self.0.iter().find(|domain| lower.ends_with(domain.as_str()))?;
+        // Only letters of ASCII changed, so lengths are the same.
+        Some(&host[..host.len() - domain.len()])
+    }
+}
+
+/// The name in the value of `Host`.
+pub(super) fn without_port(host: &str) -> &str {
+    // Not one of the colons in an address.
+    let port = host.rfind(':').filter(|colon| !host[*colon..].contains(']'));
+    &host[..port.unwrap_or(host.len())]
 }
 
 pub(super) fn make(parts: &Parts) -> Result<Arc<dyn FrontMiddleware>, StartError> {
@@ -107,9 +140,7 @@ impl FrontMiddleware for DomainRemap {
 
 impl DomainRemap {
     fn new(config: Config) -> Self {
-        let domains = config.storage_domain.iter().map(|domain| domain.trim_start_matches('.'));
-        let domains = domains.map(|domain| format!(".{}", domain.to_ascii_lowercase())).collect();
-        DomainRemap { domains, config }
+        DomainRemap { domains: Domains::new(&config.storage_domain), config }
     }
 
     fn root(&self) -> &str {
@@ -117,14 +148,8 @@ impl DomainRemap {
     }
 
     fn meaning(&self, host: &str) -> Meaning {
-        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        let lower = host.to_ascii_lowercase();
-        let Some(domain) = self.domains.iter().find(|domain| lower.ends_with(domain.as_str()))
-        else {
-            return Meaning::Nothing;
-        };
-        // Only letters of ASCII changed, so lengths are the same.
-        let names = host[..host.len() - domain.len()].trim_matches('.');
+        let Some(names) = self.domains.below(without_port(host)) else { return Meaning::Nothing };
+        let names = names.trim_matches('.');
         let (container, account) = match names.split_once('.') {
             None => (None, names),
             Some((_, rest)) if rest.contains('.') => return Meaning::Bad,

@@ -17,6 +17,7 @@
 mod account_quotas;
 pub(crate) mod bulk;
 mod catch_errors;
+pub(crate) mod cname_lookup;
 mod container_quotas;
 pub(crate) mod copy;
 pub(crate) mod cors;
@@ -177,6 +178,7 @@ const ORDER: &[Known] = &[
     Known { name: "catch_errors", required: true, make: Make::Front(catch_errors::make) },
     Known { name: "gatekeeper", required: true, make: Make::Front(gatekeeper::make) },
     Known { name: "healthcheck", required: false, make: Make::Front(healthcheck::make) },
+    Known { name: "cname_lookup", required: false, make: Make::Front(cname_lookup::make) },
     Known { name: "domain_remap", required: false, make: Make::Front(domain_remap::make) },
     Known { name: "crossdomain", required: false, make: Make::Front(crossdomain::make) },
     Known { name: "list_endpoints", required: false, make: Make::Front(list_endpoints::make) },
