@@ -4,56 +4,34 @@ use crate::object::{Placed, merge_rows};
 use crate::server::{Asked, Server};
 use http::{HeaderMap, StatusCode};
 use listing::{ObjectRow, Refusal, answer, request};
-use serde::Deserialize;
 use types::{ObjectName, PolicyIndex, decode_row_timestamps};
-use wire::{Body, Response, extract_swift_bytes, headers};
+use wire::{Body, MergedRow, Response, extract_swift_bytes, headers};
 
 /// Most bytes of a body: ten thousand rows of usual names are a third of it.
 const BODY_BYTES_MAX: usize = 16 << 20;
 /// Most rows of it.
 const ROWS_MAX: usize = 10_000;
 
-/// A row as Swift's `merge_items` knows it.
-#[derive(Deserialize)]
-struct Item {
-    name: String,
-    /// Up to three timestamps in one text.
-    created_at: String,
-    #[serde(default)]
-    size: u64,
-    #[serde(default)]
-    content_type: String,
-    #[serde(default)]
-    etag: String,
-    /// 0 or 1.
-    #[serde(default)]
-    deleted: u8,
-    #[serde(default)]
-    storage_policy_index: u32,
-}
-
-impl Item {
-    fn place(self, server: &Server) -> Result<Placed, Refusal> {
-        let at = decode_row_timestamps(&self.created_at)
-            .map_err(|error| Refusal::Invalid(format!("Invalid created_at: {error}")))?;
-        let name = ObjectName::parse(self.name)
-            .map_err(|error| Refusal::Invalid(format!("Invalid name: {error}")))?;
-        let policy = server.known(PolicyIndex(self.storage_policy_index))?;
-        let (content_type, swift_bytes) = extract_swift_bytes(&self.content_type);
-        let row = ObjectRow {
-            data: at.data,
-            content_type_at: at.content_type,
-            meta: at.meta,
-            size: self.size,
-            content_type,
-            swift_bytes,
-            etag: self.etag,
-            deleted: self.deleted != 0,
-            // Swift's rows do not tell.
-            delete_at: 0,
-        };
-        Ok(Placed { policy, name, row })
-    }
+fn place(row: MergedRow, server: &Server) -> Result<Placed, Refusal> {
+    let at = decode_row_timestamps(&row.created_at)
+        .map_err(|error| Refusal::Invalid(format!("Invalid created_at: {error}")))?;
+    let name = ObjectName::parse(row.name)
+        .map_err(|error| Refusal::Invalid(format!("Invalid name: {error}")))?;
+    let policy = server.known(PolicyIndex(row.storage_policy_index))?;
+    let (content_type, swift_bytes) = extract_swift_bytes(&row.content_type);
+    let row = ObjectRow {
+        data: at.data,
+        content_type_at: at.content_type,
+        meta: at.meta,
+        size: row.size,
+        content_type,
+        swift_bytes,
+        etag: row.etag,
+        deleted: row.deleted != 0,
+        // Swift's rows do not tell.
+        delete_at: 0,
+    };
+    Ok(Placed { policy, name, row })
 }
 
 /// Merges rows: 202, or 404 when there is no such container. All of them, or none.
@@ -67,14 +45,14 @@ pub(crate) async fn merge(server: &Server, asked: Asked, body: Body) -> Result<R
         |error: &dyn std::fmt::Display| Refusal::Invalid(format!("Invalid body: {error}"));
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|e| invalid(&e))?;
     // So many rows take their time.
-    let read = move || serde_json::from_slice::<Vec<Item>>(&body);
+    let read = move || serde_json::from_slice::<Vec<MergedRow>>(&body);
     let items = tokio::task::spawn_blocking(read).await.map_err(|e| invalid(&e))?;
     let items = items.map_err(|e| invalid(&e))?;
     if items.len() > ROWS_MAX {
         return Err(Refusal::Limit(ROWS_MAX as u32));
     }
     let rows: Vec<Placed> =
-        items.into_iter().map(|item| item.place(server)).collect::<Result<_, _>>()?;
+        items.into_iter().map(|item| place(item, server)).collect::<Result<_, _>>()?;
     let policy = policy.unwrap_or_default();
     let merged = merge_rows(server, database, &asked, at, policy, rows).await?;
     match merged {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use types::{Limits, Policies, PolicyIndex};
 
 use crate::pipeline::{
-    bulk, cname_lookup, copy, cors, crossdomain, dlo, domain_remap, etag_quoter, formpost, gatekeeper,
-    healthcheck, list_endpoints, name_check, ratelimit, read_only, slo, staticweb, symlink,
-    tempurl, versioned_writes,
+    bulk, cname_lookup, copy, cors, crossdomain, dlo, domain_remap, etag_quoter, formpost,
+    gatekeeper, healthcheck, list_endpoints, name_check, ratelimit, read_only, slo, staticweb,
+    symlink, tempurl, versioned_writes,
 };
 
 /// In which order the primaries of a partition are asked.

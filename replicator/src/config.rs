@@ -43,6 +43,8 @@ pub struct Config {
     pub expire_concurrency: u32,
     /// Most expired objects of one device that are deleted in a second.
     pub expirations_per_second: u32,
+    /// How long after a look into the queue of deletions that nobody waits for the next one follows.
+    pub async_delete_interval_ms: u64,
     /// Whether devices are read through in search of damage.
     pub audit: bool,
     /// How long after a pass through a device has begun the next one does, in seconds.
@@ -77,6 +79,7 @@ impl Default for Config {
             expire_delay_s: 0,
             expire_concurrency: 4,
             expirations_per_second: 500,
+            async_delete_interval_ms: 5000,
             audit: true,
             audit_interval_s: 24 * 3600,
             audit_objects_per_second: 5000,
@@ -101,6 +104,7 @@ impl Config {
             ("heal_retry_ms_max", self.heal_retry_ms_max),
             ("expire_concurrency", self.expire_concurrency.into()),
             ("expirations_per_second", self.expirations_per_second.into()),
+            ("async_delete_interval_ms", self.async_delete_interval_ms),
             ("audit_interval_s", self.audit_interval_s),
             ("audit_objects_per_second", self.audit_objects_per_second),
             ("audit_bytes_per_second", self.audit_bytes_per_second),

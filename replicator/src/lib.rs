@@ -6,7 +6,8 @@
 //!   ([`wire::pending`]) and sends them to the account servers which the account ring names;
 //! - the [`auditor`] has each object device read through, so that damage is found before somebody needs what is damaged;
 //! - the [`healer`] fetches what an object device has found damaged from another one;
-//! - the [`expirer`] has each object device delete what has expired.
+//! - the [`expirer`] has each object device delete what has expired;
+//! - the [`deleter`] deletes what somebody asked to be deleted without waiting for it.
 //!
 //! Nothing but the place of an audit is kept here: an update stays in its owner's queue until it is acknowledged, and what
 //! is damaged in its owner's quarantine until it is mended, so this process may die at any moment. Replication,
@@ -14,6 +15,7 @@
 
 mod auditor;
 mod config;
+mod deleter;
 mod device;
 mod expirer;
 mod healer;
@@ -26,6 +28,7 @@ pub use share::mine;
 
 use auditor::Auditor;
 use daemon::{Env, Observed, Running, Shutdown};
+use deleter::Deleter;
 use device::{Asker, ObjectDevice};
 use expirer::Expirer;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -65,6 +68,7 @@ pub fn start(
     works.extend(healers(&config, &env, &local, &rings, &recon));
     works.extend(auditors(&config, &env, &local, &recon));
     works.extend(expirers(&config, &env, &local, &rings, &hash_paths, &recon));
+    works.extend(deleters(&config, &env, &local, &rings, &hash_paths));
     let stop = Shutdown::default();
     let mut tasks = JoinSet::new();
     for work in works {
@@ -202,6 +206,29 @@ fn expirers(
     };
     let expirers = devices.into_iter().filter_map(expirer);
     expirers.map(|expirer| async move { expirer.run().await }.boxed()).collect()
+}
+
+fn deleters(
+    config: &Config,
+    env: &Env,
+    local: &LocalNodes,
+    rings: &Rings,
+    hash_paths: &HashPaths,
+) -> Vec<Work> {
+    let permits = Arc::new(Semaphore::new(config.expire_concurrency as usize));
+    let mine = |(_, device): &&(_, String)| mine(config.worker, config.workers, device.as_bytes());
+    let devices = local.container.iter().filter(mine).filter(|_| config.expire);
+    let deleters = devices.cloned().map(|(owner, device)| Deleter {
+        owner,
+        device,
+        rings: rings.clone(),
+        hash_paths: hash_paths.clone(),
+        config: config.clone(),
+        client: env.client.clone(),
+        clock: Arc::clone(&env.clock),
+        permits: Arc::clone(&permits),
+    });
+    deleters.map(|deleter| async move { deleter.run().await }.boxed()).collect()
 }
 
 #[cfg(test)]

@@ -26,6 +26,30 @@ pub enum ContainerRow {
     },
 }
 
+/// A row that the verb UPDATE brings to a container, as Swift's `merge_items` knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergedRow {
+    /// The object's name.
+    pub name: String,
+    /// Up to three timestamps in one text.
+    pub created_at: String,
+    /// Its length.
+    #[serde(default)]
+    pub size: u64,
+    /// Its content type.
+    #[serde(default)]
+    pub content_type: String,
+    /// Its ETag.
+    #[serde(default)]
+    pub etag: String,
+    /// 1 if it is gone, else 0.
+    #[serde(default)]
+    pub deleted: u8,
+    /// Its storage policy.
+    #[serde(default)]
+    pub storage_policy_index: u32,
+}
+
 /// A line of an account listing: a container, or what a delimiter folded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -116,6 +116,29 @@ pub struct ObjectUpdate {
 }
 
 impl ObjectUpdate {
+    /// A row is to be gone, whatever it was.
+    pub fn deletion(
+        account: AccountName,
+        container: ContainerName,
+        object: ObjectName,
+        timestamp: Timestamp,
+    ) -> Self {
+        ObjectUpdate {
+            account,
+            container,
+            object,
+            deleted: true,
+            timestamp,
+            content_type_timestamp: None,
+            meta_timestamp: None,
+            size: 0,
+            content_type: String::new(),
+            etag: String::new(),
+            policy: PolicyIndex::default(),
+            delete_at: 0,
+        }
+    }
+
     /// The request that tells one container server.
     pub fn encode(&self, device: &str, partition: Partition, trans_id: &str) -> Request {
         let path = BackendPath {

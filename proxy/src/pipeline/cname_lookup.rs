@@ -256,10 +256,10 @@ fn restore(headers: &mut HeaderMap, name: &header::HeaderName, asked: &str, mean
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::base::Ttl;
     use domain::base::iana::Opcode;
     use domain::base::message::Message;
     use domain::base::message_builder::MessageBuilder;
-    use domain::base::Ttl;
     use http::StatusCode;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::net::UdpSocket;

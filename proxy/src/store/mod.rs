@@ -13,6 +13,7 @@ mod account;
 pub(crate) mod body;
 mod call;
 mod container;
+mod deletions;
 mod endpoints;
 mod entity;
 mod expired;

@@ -5,6 +5,7 @@ mod bulk;
 mod cluster;
 mod copies;
 mod cors;
+mod deletions;
 mod forms;
 mod hosts;
 mod large;

@@ -68,7 +68,10 @@ fn is_kept(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-object-meta-")
         || name.starts_with(SYSMETA)
-        || matches!(name, "content-encoding" | "content-disposition" | "x-delete-at")
+        || matches!(
+            name,
+            "content-encoding" | "content-disposition" | "x-delete-at" | "x-static-large-object"
+        )
 }
 
 fn entity_of(path: &BackendPath) -> (String, usize) {
@@ -164,6 +167,7 @@ impl Node {
             (_, "DELETE") => self.delete(&key, &parts.headers),
             (_, "GET") => broken(self.list(&key, level, &parts.uri), fault).await,
             (_, "HEAD") => self.list(&key, level, &parts.uri),
+            (2, "UPDATE") => self.merge(&key, body).await,
             (_, _) => self.write_list(&key, &parts.method, &parts.headers),
         }
     }
@@ -222,11 +226,15 @@ impl Node {
         let mut status = 200;
         let mut span = 0..body.len();
         let whole = text(headers, "x-backend-ignore-range-if-metadata-present");
-        let whole = whole.is_some_and(|names| known.headers.contains_key(names.as_str()));
+        let whole = whole
+            .is_some_and(|names| names.split(',').any(|name| known.headers.contains_key(name)));
         if let Some(range) = text(headers, "range").filter(|_| !whole) {
             let (first, last) =
                 range.trim_start_matches("bytes=").split_once('-').expect("a simple range");
-            let first: usize = first.parse().expect("a number");
+            let (first, last) = match (first, last.parse::<usize>()) {
+                ("", Ok(suffix)) => (body.len().saturating_sub(suffix), ""),
+                _ => (first.parse().expect("a number"), last),
+            };
             let last = last.parse().unwrap_or(usize::MAX).min(body.len().saturating_sub(1));
             if first >= body.len() {
                 common.push(("content-range", format!("bytes */{}", body.len())));
@@ -289,6 +297,15 @@ impl Node {
         let body = if json { r#"[{"name":"row"}]"# } else { "row\n" };
         response.headers_mut().insert("content-length", HeaderValue::from(body.len()));
         response.map(|_| Body::from(body))
+    }
+
+    /// Keeps the rows that came as the container's body.
+    async fn merge(&self, key: &str, body: Body) -> Response {
+        let rows = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+        let stored =
+            Stored { headers: HeaderMap::new(), timestamp: Timestamp::default(), body: Some(rows) };
+        self.stored.lock().expect("lock").insert(key.to_owned(), stored);
+        respond(202, &[])
     }
 
     fn write_list(&self, key: &str, method: &Method, headers: &HeaderMap) -> Response {

@@ -71,6 +71,45 @@ impl StaticLargeObjects {
     }
 }
 
+/// Why it is not known what a manifest consists of.
+pub(super) type Unreadable = (StatusCode, &'static str);
+
+const UNREADABLE: Unreadable = (StatusCode::INTERNAL_SERVER_ERROR, "Unable to load SLO manifest");
+
+impl StaticLargeObjects {
+    /// What the manifest that a GET is about consists of.
+    pub(super) async fn stored_parts(
+        &self,
+        mut call: Call,
+        next: &Handler,
+    ) -> Result<Vec<Part>, Unreadable> {
+        call.query.set("multipart-manifest", "get");
+        // Nothing is wanted of what is no manifest.
+        call.headers.insert(header::RANGE, HeaderValue::from_static("bytes=-1"));
+        let unless = headers::X_BACKEND_IGNORE_RANGE_IF_METADATA_PRESENT;
+        add_name(&mut call.headers, unless, "x-static-large-object");
+        let response = next.answer(call).await;
+        match response.status() {
+            status if status.is_success() && is_manifest(response.headers()) => {}
+            status if status.is_success() => {
+                return Err((StatusCode::BAD_REQUEST, "Not an SLO manifest"));
+            }
+            StatusCode::NOT_FOUND => return Err((StatusCode::NOT_FOUND, "SLO manifest not found")),
+            StatusCode::UNAUTHORIZED => {
+                return Err((StatusCode::UNAUTHORIZED, "401 Unauthorized"));
+            }
+            status => {
+                return Err((status, "Unable to load SLO manifest or segment."));
+            }
+        }
+        let limit = self.config.stored_bytes_max();
+        let text = axum::body::to_bytes(response.into_body(), limit).await;
+        let text = text.map_err(|_| UNREADABLE)?;
+        let parsed = work_on(text.len(), move || stored::parse(&text)).await;
+        parsed.map_err(|_| UNREADABLE)?.map_err(|_| UNREADABLE)
+    }
+}
+
 fn report(status: StatusCode, body: &str, deleted: u64, not_found: u64) -> Report {
     let mut report = Report::default();
     report.say("Response Status", status_line(status));
@@ -154,33 +193,9 @@ impl Deletion {
         self.waiting.push_back(manifest);
     }
 
-    async fn segments(&self, manifest: &Doomed) -> Result<Vec<Part>, (StatusCode, &'static str)> {
-        let unreadable = (StatusCode::INTERNAL_SERVER_ERROR, "Unable to load SLO manifest");
-        let mut call = self.call(Method::GET, manifest).ok_or(unreadable)?;
-        call.query.set("multipart-manifest", "get");
-        // Nothing is wanted of what is no manifest.
-        call.headers.insert(header::RANGE, HeaderValue::from_static("bytes=-1"));
-        let unless = headers::X_BACKEND_IGNORE_RANGE_IF_METADATA_PRESENT;
-        add_name(&mut call.headers, unless, "x-static-large-object");
-        let response = self.next.answer(call).await;
-        match response.status() {
-            status if status.is_success() && is_manifest(response.headers()) => {}
-            status if status.is_success() => {
-                return Err((StatusCode::BAD_REQUEST, "Not an SLO manifest"));
-            }
-            StatusCode::NOT_FOUND => return Err((StatusCode::NOT_FOUND, "SLO manifest not found")),
-            StatusCode::UNAUTHORIZED => {
-                return Err((StatusCode::UNAUTHORIZED, "401 Unauthorized"));
-            }
-            status => {
-                return Err((status, "Unable to load SLO manifest or segment."));
-            }
-        }
-        let limit = self.slo.config.stored_bytes_max();
-        let text = axum::body::to_bytes(response.into_body(), limit).await;
-        let text = text.map_err(|_| unreadable)?;
-        let parsed = work_on(text.len(), move || stored::parse(&text)).await;
-        parsed.map_err(|_| unreadable)?.map_err(|_| unreadable)
+    async fn segments(&self, manifest: &Doomed) -> Result<Vec<Part>, Unreadable> {
+        let call = self.call(Method::GET, manifest).ok_or(UNREADABLE)?;
+        self.slo.stored_parts(call, &self.next).await
     }
 
     fn call(&self, method: Method, doomed: &Doomed) -> Option<Call> {

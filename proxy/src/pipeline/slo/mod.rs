@@ -5,13 +5,15 @@
 //!   stored in Swift's form (`stored`).
 //! - GET and HEAD (`get`) answer for the whole; what is sent is found segment by segment (`walk`), through nested
 //!   manifests.
-//! - DELETE with `multipart-manifest=delete` (`delete`) deletes the segments, too.
+//! - DELETE with `multipart-manifest=delete` (`delete`) deletes the segments, too; with `async=on` as well (`delete_later`)
+//!   a replicator does.
 //!
 //! Storage nodes keep the ETag and the length of the whole as system metadata, so that conditions and HEAD cost no more
 //! than those of other objects. Listings show both: the length behind the content type (`swift_bytes`), the ETag behind the
 //! manifest's own, from where it is taken out again here.
 
 mod delete;
+mod delete_later;
 mod get;
 mod given;
 mod put;
@@ -28,12 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use wire::Response;
 
+use self::delete_later::Later;
 use super::segments::Pace;
 use super::{Answer, Handler, Middleware, Parts};
 use crate::call::Call;
 use crate::config::StartError;
 use crate::store::Level;
-use crate::swift::constraints::is_true;
+use crate::swift::constraints::{is_true, means_true};
 use crate::swift::error::Refusal;
 use crate::swift::rewrite_listing::{self, Fields, Hash};
 
@@ -62,6 +65,8 @@ pub struct Config {
     pub concurrency: u32,
     /// How many segments are deleted at a time.
     pub delete_concurrency: u32,
+    /// Whether a client may leave it to the cluster to delete segments.
+    pub allow_async_delete: bool,
     /// How long a read may take.
     pub max_get_time_s: u64,
     /// Segments below this size are small …
@@ -80,6 +85,7 @@ impl Default for Config {
             yield_frequency_s: 10,
             concurrency: 2,
             delete_concurrency: 2,
+            allow_async_delete: true,
             max_get_time_s: 86_400,
             rate_limit_under_size: 1024 * 1024,
             rate_limit_after_segment: 10,
@@ -116,6 +122,8 @@ struct StaticLargeObjects {
     config: Config,
     /// How long a client may pause within a manifest.
     client_timeout: Duration,
+    /// What deletes segments later, if clients may ask for that.
+    later: Option<Later>,
 }
 
 pub(super) fn make(parts: &Parts) -> Result<Arc<dyn Middleware>, StartError> {
@@ -130,7 +138,8 @@ pub(super) fn make(parts: &Parts) -> Result<Arc<dyn Middleware>, StartError> {
         }
     }
     let client_timeout = parts.config.client_timeout();
-    Ok(Arc::new(StaticLargeObjects { config, client_timeout }))
+    let later = config.allow_async_delete.then(|| Later(parts.judge()));
+    Ok(Arc::new(StaticLargeObjects { config, client_timeout, later }))
 }
 
 impl Middleware for StaticLargeObjects {
@@ -149,18 +158,26 @@ impl Middleware for StaticLargeObjects {
             "max_manifest_size": self.config.max_manifest_size,
             "yield_frequency": self.config.yield_frequency_s,
             "min_segment_size": 1,
-            "allow_async_delete": false,
+            "allow_async_delete": self.later.is_some(),
         });
         Some(("slo", section))
     }
 }
 
 impl StaticLargeObjects {
+    /// Whether a deletion is not to be waited for.
+    fn may_wait(&self, call: &Call) -> bool {
+        self.later.is_some() && call.query.get("async").is_some_and(means_true)
+    }
+
     fn object(self: Arc<Self>, call: Call, next: Handler) -> Answer {
         let manifest = call.query.get("multipart-manifest");
         match (call.method.as_str(), manifest) {
             ("GET" | "HEAD", _) => boxed(self.read(call, next)),
             ("PUT", Some("put")) => boxed(self.put(call, next)),
+            ("DELETE", Some("delete")) if self.may_wait(&call) => {
+                boxed(self.delete_later(call, next))
+            }
             ("DELETE", Some("delete")) => Box::pin(self.delete(call, next)),
             _ if call.headers.contains_key(STATIC_LARGE_OBJECT) => Box::pin(async {
                 let sentence = "X-Static-Large-Object is a reserved header. To create a static large object \

@@ -15,7 +15,7 @@ fn md5(text: impl AsRef<[u8]>) -> String {
 }
 
 fn around(memory: &Arc<Memory>, config: Config) -> Handler {
-    let slo = StaticLargeObjects { config, client_timeout: Duration::from_secs(1) };
+    let slo = StaticLargeObjects { config, client_timeout: Duration::from_secs(1), later: None };
     tower::Layer::layer(&Layered(Arc::new(slo)), memory.handler())
 }
 
@@ -341,7 +341,11 @@ async fn old_manifests_tell_their_etag_by_their_segments() {
 
 #[test]
 fn the_section_of_info_has_swifts_keys() {
-    let slo = StaticLargeObjects { config: Config::default(), client_timeout: Duration::ZERO };
+    let slo = StaticLargeObjects {
+        config: Config::default(),
+        client_timeout: Duration::ZERO,
+        later: None,
+    };
     let (name, section) = slo.info().expect("a section");
     let expected = json!({"max_manifest_segments": 1000, "max_manifest_size": 8_388_608, "yield_frequency": 10,
                           "min_segment_size": 1, "allow_async_delete": false});
