@@ -9,7 +9,7 @@
 //! | PUT | `…/<container>` | a row, sent by container servers and the replicator |
 //! | GET | `/healthcheck` | |
 //!
-//! Absent: REPLICATE, and reclaiming accounts that were deleted long ago.
+//! Absent: replication of lists (REPLICATE is answered as [`listing::replicate`] says), and reclaiming accounts that were deleted long ago.
 
 mod account;
 mod container;

@@ -4,6 +4,7 @@ use crate::{account, container};
 use daemon::SharedClock;
 use http::request::Parts;
 use http::{Method, StatusCode};
+use listing::replicate::{self, REPLICATE};
 use listing::{ContainerRow, Database, Devices, Refusal, lifecycle::Names, request};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,12 +51,15 @@ impl Server {
 
 /// Answers a request.
 pub(crate) async fn answer(server: Arc<Server>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let answer = Box::pin(route(&server, parts)).await;
+    let answer = Box::pin(route(&server, request)).await;
     answer.unwrap_or_else(|refusal| refusal.response())
 }
 
-async fn route(server: &Server, parts: Parts) -> Result<Response, Refusal> {
+async fn route(server: &Server, request: Request) -> Result<Response, Refusal> {
+    if request.method().as_str() == REPLICATE {
+        return Err(Box::pin(replicate::refusal(&server.devices, request)).await);
+    }
+    let (parts, _) = request.into_parts();
     if parts.uri.path() == "/healthcheck" {
         return Ok(daemon::text(StatusCode::OK, "OK"));
     }

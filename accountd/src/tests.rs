@@ -201,7 +201,7 @@ async fn bad_requests_are_refused_with_a_sentence() {
         ("PUT", "/sdb/1/a", &[("x-timestamp", "1")], 507, ""),
         ("PUT", "/sda/1/.a/c", &[], 400, "header x-put-timestamp is missing"),
         ("GET", "/sda/1/a?limit=10001", &[], 412, "Maximum limit is 10000"),
-        ("REPLICATE", "/sda/1/x", &[], 405, ""),
+        ("REPLICATE", "/sda/1/x", &[], 400, "Invalid body"),
     ];
     for (method, path, headers, status, sentence) in cases {
         let answer = node.ask(method, path, headers).await;
@@ -210,4 +210,16 @@ async fn bad_requests_are_refused_with_a_sentence() {
     }
     assert_eq!(node.ask("OPTIONS", A, &[]).await.header("allow"), "DELETE, GET, HEAD, POST, PUT");
     assert_eq!(node.ask("GET", "/healthcheck", &[]).await.body, "OK");
+}
+
+#[tokio::test]
+async fn replication_is_refused_so_that_the_peer_keeps_what_it_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = node(dir.path()).await;
+    node.ask("PUT", A, &[("x-timestamp", "10")]).await;
+    let mut sync = Request::new(Body::from("[\"sync\", -1, \"h\"]"));
+    *sync.method_mut() = Method::from_bytes(b"REPLICATE").expect("a method");
+    *sync.uri_mut() = "/sda/1/d41d8cd98f00b204e9800998ecf8427e".parse().expect("a URI");
+    let refused = node.send(sync).await;
+    assert_eq!(refused.status, StatusCode::NOT_IMPLEMENTED, "{}", refused.body);
 }

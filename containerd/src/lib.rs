@@ -14,7 +14,7 @@
 //! told at once, if they answer in time. That, and every change of its totals, also goes into a durable queue
 //! in the same write as the change itself; the replicator empties the queue with UPDATES.
 //!
-//! Absent: REPLICATE, shard ranges, container sync.
+//! Absent: replication of lists (REPLICATE is answered as [`listing::replicate`] says), shard ranges, container sync.
 
 mod account_update;
 mod container;

@@ -7,8 +7,6 @@ use listing::{ObjectRow, Refusal, answer, request};
 use types::{ObjectName, PolicyIndex, decode_row_timestamps};
 use wire::{Body, MergedRow, Response, extract_swift_bytes, headers};
 
-/// Most bytes of a body: ten thousand rows of usual names are a third of it.
-const BODY_BYTES_MAX: usize = 16 << 20;
 /// Most rows of it.
 const ROWS_MAX: usize = 10_000;
 
@@ -41,13 +39,7 @@ pub(crate) async fn merge(server: &Server, asked: Asked, body: Body) -> Result<R
     let policy = server.policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?;
     let database = server.database(&asked)?;
     database.check_room().await?;
-    let invalid =
-        |error: &dyn std::fmt::Display| Refusal::Invalid(format!("Invalid body: {error}"));
-    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|e| invalid(&e))?;
-    // So many rows take their time.
-    let read = move || serde_json::from_slice::<Vec<MergedRow>>(&body);
-    let items = tokio::task::spawn_blocking(read).await.map_err(|e| invalid(&e))?;
-    let items = items.map_err(|e| invalid(&e))?;
+    let items: Vec<MergedRow> = request::json(body).await?;
     if items.len() > ROWS_MAX {
         return Err(Refusal::Limit(ROWS_MAX as u32));
     }

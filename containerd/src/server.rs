@@ -4,6 +4,7 @@ use crate::{container, merge, object, updates};
 use daemon::SharedClock;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
+use listing::replicate::{self, REPLICATE};
 use listing::request::{self, AUTO_CREATE_PREFIX};
 use listing::{Database, Devices, ObjectRow, Refusal, lifecycle::Names};
 use std::sync::Arc;
@@ -100,6 +101,9 @@ async fn route(server: &Server, request: Request) -> Result<Response, Refusal> {
     if method.as_str() == UPDATE {
         let (asked, body) = server.asked_with(request)?;
         return Box::pin(merge::merge(server, asked, body)).await;
+    }
+    if method.as_str() == REPLICATE {
+        return Err(Box::pin(replicate::refusal(&server.devices, request)).await);
     }
     match method {
         Method::HEAD => container::head(server, server.asked(request)?).await,

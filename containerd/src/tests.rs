@@ -256,7 +256,7 @@ async fn bad_requests_are_refused_with_a_sentence() {
         ("GET", "/sda/1/a/c?prefix=%ff", &[], 400, "\"prefix\" parameter not valid UTF-8"),
         ("GET", C, &[("accept", "image/png")], 406, ""),
         ("PUT", "/sda/1/a/c/o", &[("x-timestamp", "1")], 400, "header x-size is missing"),
-        ("REPLICATE", "/sda/1/x", &[], 405, ""),
+        ("REPLICATE", "/sda/1/x", &[], 400, "Invalid body"),
         ("UPDATES", "/sda?limit=10001", &[], 412, "Maximum limit is 10000"),
     ];
     for (method, path, headers, status, sentence) in cases {

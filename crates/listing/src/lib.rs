@@ -8,7 +8,8 @@
 //!   anybody is answered. Formats: [`keys`], [`Entity`], [`Stored`], and `docs/formats/listing.md`.
 //! - [`PageQuery`]: what a listing may ask for; [`render`] writes a page as text, JSON or XML.
 //! - [`lifecycle`]: creating, changing, deleting, as pure functions.
-//! - [`request`], [`answer`] and [`Refusal`]: what the two servers read from requests and answer in the same words.
+//! - [`request`], [`answer`] and [`Refusal`]: what the two servers read from requests and answer in the same words;
+//!   [`replicate`]: what they answer to Swift's replicators.
 //!
 //! Absent: replication of lists, sharding, and reclaiming old deletions.
 
@@ -27,6 +28,7 @@ mod page;
 mod record;
 mod refusal;
 pub mod render;
+pub mod replicate;
 pub mod request;
 mod row;
 mod store;

@@ -12,6 +12,8 @@ pub enum Refusal {
     Invalid(String),
     /// The path holds no name.
     Path(&'static str),
+    /// A longer body than is read; the sentence says how long one may be.
+    TooLarge(String),
     /// A longer page than allowed was asked for.
     Limit(u32),
     /// No format that the client accepts.
@@ -31,6 +33,7 @@ impl Refusal {
     pub fn response(&self) -> Response {
         match self {
             Refusal::Invalid(sentence) => daemon::text(StatusCode::BAD_REQUEST, sentence),
+            Refusal::TooLarge(sentence) => daemon::text(StatusCode::PAYLOAD_TOO_LARGE, sentence),
             Refusal::Path(sentence) => daemon::text(StatusCode::PRECONDITION_FAILED, *sentence),
             Refusal::Limit(max) => {
                 daemon::text(StatusCode::PRECONDITION_FAILED, format!("Maximum limit is {max}"))

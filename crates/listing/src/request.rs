@@ -7,8 +7,10 @@ use crate::refusal::Refusal;
 use crate::render::Format;
 use http::request::Parts;
 use http::{HeaderMap, Uri, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 use types::{PolicyIndex, Timestamp};
-use wire::{BackendPath, headers, parse_query};
+use wire::{BackendPath, Body, headers, parse_query};
 
 /// Accounts that come into being with their first container or object.
 pub const AUTO_CREATE_PREFIX: char = '.';
@@ -89,6 +91,24 @@ fn title_case(name: &str) -> String {
         titled
     };
     name.chars().map(letter).collect()
+}
+
+/// Most bytes of a body: ten thousand rows of usual names are a third of it.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// What a body says.
+pub async fn json<T: DeserializeOwned + Send + 'static>(body: Body) -> Result<T, Refusal> {
+    let invalid =
+        |error: &dyn std::fmt::Display| Refusal::Invalid(format!("Invalid body: {error}"));
+    let whole = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let whole = whole.map_err(|error| match error.is::<LengthLimitError>() {
+        true => Refusal::TooLarge(format!("The body is too long; max {BODY_BYTES_MAX} bytes")),
+        false => invalid(&error),
+    })?;
+    // So much of it takes its time.
+    let read = move || serde_json::from_slice(&whole.to_bytes());
+    let read = tokio::task::spawn_blocking(read).await.map_err(|error| invalid(&error))?;
+    read.map_err(|error| invalid(&error))
 }
 
 /// What a listing request asks for, and in which form.
@@ -179,7 +199,7 @@ fn is_token(text: &str) -> bool {
 mod tests {
     use super::*;
     use http::HeaderValue;
-    use wire::{Body, Request};
+    use wire::Request;
 
     fn asked(query: &str, accept: Option<&str>) -> Result<(PageQuery, Format), Refusal> {
         let mut request = Request::new(Body::empty());
