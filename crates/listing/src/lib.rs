@@ -7,6 +7,7 @@
 //! - [`Database`]: all lists of a device, on RocksDB. One thread writes, in batches that are flushed before
 //!   anybody is answered. Formats: [`keys`], [`Entity`], [`Stored`], and `docs/formats/listing.md`.
 //! - [`PageQuery`]: what a listing may ask for; [`render`] writes a page as text, JSON or XML.
+//! - [`shards`]: which part of a container is kept where; a table, and nobody yet who cuts containers.
 //! - [`lifecycle`]: creating, changing, deleting, as pure functions.
 //! - [`request`], [`answer`] and [`Refusal`]: what the two servers read from requests and answer in the same words;
 //!   [`replicate`]: what they answer to Swift's replicators.
@@ -31,6 +32,7 @@ pub mod render;
 pub mod replicate;
 pub mod request;
 mod row;
+pub mod shards;
 mod store;
 mod transaction;
 mod view;

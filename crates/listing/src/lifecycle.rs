@@ -26,6 +26,13 @@ pub struct Names {
     pub container: String,
 }
 
+impl Names {
+    /// `account/container`, as shard ranges name a container.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.account, self.container)
+    }
+}
+
 /// A request to create, or to create again.
 #[derive(Clone, Debug)]
 pub struct Put {
@@ -120,7 +127,7 @@ pub fn marked_deleted(entity: &Entity) -> bool {
 const REMOVALS_PER_ITEM: usize = 4;
 
 /// Swift judges metadata only when some is sent.
-fn change_metadata(
+pub(crate) fn change_metadata(
     entity: &mut Entity,
     changes: &Metadata,
     limits: &Limits,

@@ -8,8 +8,9 @@ use crate::entity::Entity;
 use crate::keys;
 use crate::lifecycle::{self, DeleteOutcome, Names, Post, PostOutcome, Put, PutOutcome};
 use crate::row::{Row, Stored, digest};
+use crate::shards::ShardRange;
 use rocksdb::{DB, WriteBatch};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use types::{Limits, ObjectHash, PolicyIndex, Timestamp};
 
 /// Tokens of reports; lives as long as the writer.
@@ -23,12 +24,14 @@ pub(crate) struct Tokens {
 
 /// The changes of one batch.
 pub struct Transaction<'a, R> {
-    db: &'a DB,
+    pub(crate) db: &'a DB,
     tokens: &'a mut Tokens,
-    batch: WriteBatch,
+    pub(crate) batch: WriteBatch,
     entities: HashMap<ObjectHash, Option<Entity>>,
     changed: HashSet<ObjectHash>,
     rows: HashMap<RowId, Option<Stored<R>>>,
+    /// Shard ranges that were changed, by name.
+    pub(crate) shards: HashMap<ObjectHash, BTreeMap<String, ShardRange>>,
 }
 
 type RowId = (ObjectHash, PolicyIndex, Box<str>);
@@ -42,12 +45,13 @@ impl<'a, R: Row> Transaction<'a, R> {
             entities: HashMap::new(),
             changed: HashSet::new(),
             rows: HashMap::new(),
+            shards: HashMap::new(),
         }
     }
 
-    /// How many rows it has touched.
+    /// How many rows and shard ranges it has touched.
     pub(crate) fn rows(&self) -> usize {
-        self.rows.len()
+        self.rows.len() + self.shards.values().map(BTreeMap::len).sum::<usize>()
     }
 
     /// The record of an account or a container.

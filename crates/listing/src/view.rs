@@ -13,7 +13,7 @@ use types::{ObjectHash, PolicyIndex};
 
 /// One state of a database, whatever is written meanwhile.
 pub struct View<'a, R> {
-    store: &'a Store,
+    pub(crate) store: &'a Store,
     snapshot: Snapshot<'a>,
     row: PhantomData<R>,
 }
@@ -29,6 +29,13 @@ impl<'a, R: Row> View<'a, R> {
         Ok(found.map(|value| Entity::decode(&value)).transpose()?)
     }
 
+    /// Reading this state.
+    pub(crate) fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options
+    }
+
     /// A page of the live rows of a list under one policy.
     pub fn page(
         &self,
@@ -36,10 +43,8 @@ impl<'a, R: Row> View<'a, R> {
         policy: PolicyIndex,
         query: &PageQuery,
     ) -> Result<Vec<Item<R>>, StoreError> {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&self.snapshot);
         let prefix = keys::row::prefix(hash, policy);
-        let mut cursor = RocksCursor::new(&self.store.db, options, prefix);
+        let mut cursor = RocksCursor::new(&self.store.db, self.options(), prefix);
         let page = page::page(&mut cursor, query)?;
         cursor.status()?;
         Ok(page)

@@ -8,6 +8,7 @@
 //! | `m` | [`mark`] | a word | a number of the whole database |
 //! | `p` | [`pending`] | token (8, big-endian) | entity hash (16) |
 //! | `r` | [`row`] | entity hash (16), policy (4, big-endian), name | a live row |
+//! | `s` | [`shard`] | entity hash (16), name | [`crate::shards::ShardRange`] |
 //!
 //! Live rows stand alone, in the order of their names, so that a listing page meets nothing else; deleted
 //! rows, which must be remembered until they are reclaimed, have a range of their own.
@@ -18,6 +19,7 @@ pub mod log;
 pub mod mark;
 pub mod pending;
 pub mod row;
+pub mod shard;
 
 use crate::record::Corrupt;
 
@@ -64,6 +66,7 @@ mod tests {
             let _ = pending::decode_value(&key);
             let _ = mark::decode_value(&key);
             let _ = row::decode(&key);
+            let _ = shard::decode(&key);
         }
     }
 }
