@@ -3,22 +3,23 @@
 use crate::account_update::{self, Told};
 use crate::info;
 use crate::server::{Asked, Server};
+use crate::shards;
 use http::{HeaderMap, StatusCode};
 use listing::lifecycle::{DeleteOutcome, Post, PostOutcome, Put, PutOutcome};
 use listing::{Entity, Metadata, ObjectRow, Refusal, Row, answer, render, request};
 use std::sync::Arc;
 use types::{PolicyIndex, Timestamp};
-use wire::{Response, headers};
+use wire::{Body, Response, headers};
 
 /// Headers kept beside user and system metadata.
 const SAVED: &[&str] =
     &["x-container-read", "x-container-write", "x-container-sync-key", "x-container-sync-to"];
 
-fn metadata(asked: &Asked, at: Timestamp) -> Result<Metadata, Refusal> {
+pub(crate) fn metadata(asked: &Asked, at: Timestamp) -> Result<Metadata, Refusal> {
     Ok(request::metadata(&asked.parts.headers, "container", SAVED, at)?)
 }
 
-fn policy_header(policy: PolicyIndex) -> HeaderMap {
+pub(crate) fn policy_header(policy: PolicyIndex) -> HeaderMap {
     let mut out = HeaderMap::new();
     answer::set(&mut out, headers::X_BACKEND_STORAGE_POLICY_INDEX, &policy.to_string());
     out
@@ -37,13 +38,13 @@ fn check_sync_to(from: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Creates or refreshes the container: 201 or 202; 409 for another policy, or when it was deleted since.
-pub(crate) async fn put(server: &Server, asked: Asked) -> Result<Response, Refusal> {
+pub(crate) async fn put(server: &Server, asked: Asked, body: Body) -> Result<Response, Refusal> {
     let from = &asked.parts.headers;
     let at = request::timestamp(from)?;
-    if from.get("x-backend-record-type").is_some_and(|kind| kind.as_bytes() == b"shard") {
-        return Err(Refusal::NotImplemented("Shard ranges are not implemented by this server."));
-    }
     check_sync_to(from)?;
+    if shards::are_asked(from) {
+        return Box::pin(shards::put(server, asked, body)).await;
+    }
     let database = server.database(&asked)?;
     let default = server.policy(from, "x-backend-storage-policy-default")?;
     let change = Put {
@@ -102,8 +103,14 @@ pub(crate) async fn delete(server: &Server, asked: Asked) -> Result<Response, Re
     let at = request::timestamp(&asked.parts.headers)?;
     let database = server.database(&asked)?;
     let targets = account_update::targets(&asked.parts.headers)?;
-    let hash = asked.hash;
-    match database.write(move |transaction| transaction.delete(&hash, at)).await? {
+    let (hash, names) = (asked.hash, asked.names.clone());
+    let deleted = database.write(move |transaction| {
+        match transaction.has_objects_in_shards(&hash, &names)? {
+            true => Ok(DeleteOutcome::NotEmpty),
+            false => transaction.delete(&hash, at),
+        }
+    });
+    match deleted.await? {
         DeleteOutcome::NotFound(_) => Ok(answer::not_found(HeaderMap::new())),
         DeleteOutcome::NotEmpty | DeleteOutcome::Stored { deleted: false, .. } => {
             Ok(answer::conflict(HeaderMap::new()))
@@ -136,6 +143,9 @@ enum Found {
 
 /// A page of the listing: 200, 204 when it is empty plain text, or 404.
 pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refusal> {
+    if shards::are_asked(&asked.parts.headers) {
+        return Box::pin(shards::get(server, asked)).await;
+    }
     let limit_max = server.limits.container_listing_limit;
     let (mut query, format) = request::listing(&asked.parts, limit_max)?;
     let from = &asked.parts.headers;
@@ -143,26 +153,21 @@ pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refus
         query.now_seconds = server.clock.now().seconds();
     }
     let asked_policy = server.policy(from, headers::X_BACKEND_STORAGE_POLICY_INDEX)?;
-    let record_type = from.get("x-backend-record-type");
-    let shards = record_type.is_some_and(|kind| kind.as_bytes().eq_ignore_ascii_case(b"shard"));
     let (hash, name) = (asked.hash, asked.names.container.clone());
     let read = server.database(&asked)?.read(move |view| {
         let entity = match view.entity(&hash)? {
             Some(entity) if !ObjectRow::is_deleted(&entity) => entity,
             other => return Ok(Found::Deleted(other)),
         };
-        // No container here is sharded, so the listing of its shards is empty.
         let policy = asked_policy.unwrap_or(entity.policy);
-        let page = if shards { Vec::new() } else { view.page(&hash, policy, &query)? };
-        let rows = render::container_rows(page);
+        let rows = render::container_rows(view.page(&hash, policy, &query)?);
         Ok(Found::Living(entity, render::container(&rows, format, &name)))
     });
     match read.await? {
         Found::Deleted(entity) => Ok(answer::not_found(info::backend(entity.as_ref()))),
         Found::Living(entity, page) => {
             let mut headers = info::living(&entity);
-            let record_type = if shards { "shard" } else { "object" };
-            answer::set(&mut headers, "x-backend-record-type", record_type);
+            answer::set(&mut headers, "x-backend-record-type", "object");
             let policy = asked_policy.unwrap_or(entity.policy).to_string();
             answer::set(&mut headers, "x-backend-record-storage-policy-index", &policy);
             Ok(answer::page(headers, format, page))

@@ -7,6 +7,8 @@
 //! |---|---|---|
 //! | PUT, HEAD, GET, POST, DELETE | `/<device>/<partition>/<account>/<container>` | the container |
 //! | PUT, DELETE | `…/<object>` | a row, sent by object servers |
+//! | UPDATE | `/<device>/<partition>/<account>/<container>` | many rows |
+//! | PUT, GET | the same, with `X-Backend-Record-Type: shard` | its table of shard ranges |
 //! | UPDATES | `/<device>` | reports owed to accounts: an extension, see [`wire::pending`] |
 //! | GET | `/healthcheck` | |
 //!
@@ -14,7 +16,9 @@
 //! told at once, if they answer in time. That, and every change of its totals, also goes into a durable queue
 //! in the same write as the change itself; the replicator empties the queue with UPDATES.
 //!
-//! Absent: replication of lists (REPLICATE is answered as [`listing::replicate`] says), shard ranges, container sync.
+//! Shard ranges are kept, merged and told ([`listing::shards`]), but nothing here cuts containers into shards.
+//!
+//! Absent: replication of lists (REPLICATE is answered as [`listing::replicate`] says), a sharder, container sync.
 
 mod account_update;
 mod container;
@@ -22,6 +26,8 @@ mod info;
 mod merge;
 mod object;
 mod server;
+mod shard_json;
+mod shards;
 mod updates;
 
 use daemon::{Env, Observed, Running};

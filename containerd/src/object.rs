@@ -1,16 +1,21 @@
 //! Rows: what object servers tell.
 
 use crate::server::{Asked, Server};
+use crate::shards;
 use http::{HeaderMap, StatusCode};
 use listing::{Database, ObjectRow, Refusal, answer, lifecycle, request};
 use types::{ObjectName, PolicyIndex, Timestamp};
 use wire::{ObjectUpdate, Response};
 
-/// Merges the row of an object that was written (201) or deleted (204); 404 when there is no such container.
+/// Merges the row of an object that was written (201) or deleted (204); 404 when there is no such container; 301
+/// when the row belongs elsewhere and its sender would go there.
 pub(crate) async fn change(server: &Server, asked: Asked) -> Result<Response, Refusal> {
     let from = &asked.parts.headers;
     let at = request::timestamp(from)?;
     let update = ObjectUpdate::decode(&asked.parts.method, &asked.path, from)?;
+    if let Some(elsewhere) = Box::pin(shards::redirect(server, &asked, &update.object)).await? {
+        return Ok(elsewhere);
+    }
     let database = server.database(&asked)?;
     if !update.deleted {
         database.check_room().await?;

@@ -110,10 +110,10 @@ async fn route(server: &Server, request: Request) -> Result<Response, Refusal> {
         Method::GET => container::get(server, server.asked(request)?).await,
         Method::POST => container::post(server, server.asked(request)?).await,
         Method::PUT | Method::DELETE => {
-            let asked = server.asked(request)?;
+            let (asked, body) = server.asked_with(request)?;
             match (asked.path.object.is_some(), method == Method::PUT) {
                 (true, _) => object::change(server, asked).await,
-                (false, true) => container::put(server, asked).await,
+                (false, true) => container::put(server, asked, body).await,
                 (false, false) => container::delete(server, asked).await,
             }
         }

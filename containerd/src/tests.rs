@@ -1,5 +1,8 @@
 //! The container server as its callers see it.
 
+#[path = "shards_tests.rs"]
+mod shards;
+
 use crate::{Config, start};
 use daemon::{Env, ManualClock, Running, Shutdown};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
