@@ -15,7 +15,6 @@ what was expected of it.
 
 import argparse
 import pathlib
-import socket
 import sys
 import tempfile
 
@@ -63,23 +62,13 @@ filter = "warn"
 """
 
 
-def free_ports(count):
-    """Ports that nobody uses now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     options = harness.options(parser)
     programs = harness.environment()
     source = harness.suite(programs)
     tests = (harness.HERE / "backend_tests.txt").read_text().split()
-    ports = dict(zip(["object", "container", "account", "replicator"], free_ports(4)))
+    ports = dict(zip(["object", "container", "account", "replicator"], harness.free_ports(4)))
     with tempfile.TemporaryDirectory(prefix="apus-backend-") as home:
         home = pathlib.Path(home)
         apus = harness.Apus(options.binary, home, SETTINGS.format(**ports))

@@ -9,6 +9,7 @@ import pathlib
 import queue
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -37,6 +38,16 @@ def binary():
     """Where cargo puts apus."""
     target = os.environ.get("CARGO_TARGET_DIR", pathlib.Path.home() / ".cache/apus/target")
     return pathlib.Path(target) / "release" / "apus"
+
+
+def free_ports(count):
+    """Ports that nobody uses now."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in held]
+    finally:
+        for each in held:
+            each.close()
 
 
 def options(parser):
