@@ -113,7 +113,7 @@ impl Cluster {
         let client = NodeClient::new(Duration::from_millis(50));
         let nodes: Vec<Shared<Known>> = (0..3).map(|_| Shared::new(Known::default())).collect();
         for (id, one) in nodes.iter().enumerate() {
-            let to = Endpoint::new(&format!("node{id}"), 1);
+            let to = Endpoint::new(format!("node{id}"), 1);
             client.register(to, wire::service_fn(one.clone(), node));
             one.get().containers.insert("AUTH_a/c".to_owned());
             one.get().queue.entry(QUEUE.to_owned()).or_default();
