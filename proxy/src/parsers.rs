@@ -20,7 +20,9 @@ pub fn container_acl(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (acl, referer) = text.split_once('\n').unwrap_or((&text, ""));
     for for_writing in [false, true] {
-        if let Ok(cleaned) = crate::auth::clean(acl, for_writing) {
+        // One star before a domain goes at a time, as in Swift, so those with more come to rest later.
+        let cleaned = crate::auth::clean(acl, for_writing).ok();
+        if let Some(cleaned) = cleaned.filter(|cleaned| !cleaned.contains('*')) {
             assert_eq!(crate::auth::clean(&cleaned, for_writing).as_ref(), Ok(&cleaned));
         }
     }

@@ -10,6 +10,7 @@
 
 use crate::budget::Budget;
 use crate::entity::Entity;
+use crate::journal::{FILE_BYTES, JournalError};
 use crate::record::Corrupt;
 use crate::row::Row;
 use crate::store::Store;
@@ -35,6 +36,8 @@ pub struct DatabaseOptions {
     pub read_wait: Duration,
     /// Percentage of the disk that only deletions may use.
     pub reserve_percent: u8,
+    /// Bytes of each of the journal's two files.
+    pub journal_bytes: u64,
 }
 
 impl Default for DatabaseOptions {
@@ -44,6 +47,7 @@ impl Default for DatabaseOptions {
             readers_max: 16,
             read_wait: Duration::from_secs(10),
             reserve_percent: 1,
+            journal_bytes: FILE_BYTES,
         }
     }
 }
@@ -103,6 +107,9 @@ pub enum StoreError {
     /// A record of ours.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
+    /// What was written before it came into the database.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A row for a list that does not exist.
     #[error("there is no such list")]
     NoSuchList,
@@ -172,11 +179,12 @@ impl<R: Row> Database<R> {
         options: &DatabaseOptions,
     ) -> Result<Self, OpenError> {
         let path = device.join(R::DIRECTORY);
-        let (store, last) = Store::open(&path, budget, options.reserve_percent)?;
+        let (store, journal, last) =
+            Store::open(&path, budget, options.reserve_percent, options.journal_bytes)?;
         let store = Arc::new(store);
         let (jobs, receiver) = mpsc::channel(options.queue_max.max(1));
         let tokens = Tokens { last, handed_out: last };
-        let thread = writer::spawn(Arc::clone(&store), receiver, tokens)
+        let thread = writer::spawn(Arc::clone(&store), journal, receiver, tokens)
             .map_err(|source| OpenError::Thread { path, source })?;
         Ok(Database(Arc::new(Shared {
             store: RwLock::new(Some(store)),

@@ -3,14 +3,20 @@
 use crate::budget::Budget;
 use crate::database::{DatabaseError, OpenError, StoreError};
 use crate::entity::Entity;
+use crate::journal::{Journal, JournalError};
 use crate::keys;
-use crate::writer;
-use rocksdb::{DB, DBIterator, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier};
+use rocksdb::{
+    DB, DBIterator, Direction, ErrorKind, IteratorMode, ReadOptions, ReadTier, WriteBatch,
+    WriteOptions,
+};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use types::ObjectHash;
 
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// Before there was a journal; the same otherwise.
+const FORMAT_WITHOUT_JOURNAL: u64 = 1;
 
 /// An open RocksDB and what its readers and its writer tell each other.
 pub(crate) struct Store {
@@ -27,25 +33,32 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens or makes it; with the greatest token ever given to a report. Blocks.
+    /// Opens or makes it and its journal; with the greatest token ever given to a report. Blocks.
     pub(crate) fn open(
         path: &Path,
         budget: &Budget,
         reserve_percent: u8,
-    ) -> Result<(Self, u64), OpenError> {
+        journal_bytes: u64,
+    ) -> Result<(Self, Journal, u64), OpenError> {
         let path = path.to_owned();
         let db = open_rocks(&path, budget)?;
         let damaged = |source: StoreError| OpenError::Damaged { path: path.clone(), source };
         match mark(&db, keys::mark::FORMAT).map_err(damaged)? {
             Some(FORMAT) => {}
+            // A new database is marked before it gets a journal.
+            None if Journal::exists(&path) => return Err(damaged(JournalError::Alone.into())),
+            None | Some(FORMAT_WITHOUT_JOURNAL) => begin(&db).map_err(damaged)?,
             Some(found) => return Err(OpenError::Format { path, found }),
-            None => {
-                let format = keys::mark::encode_value(FORMAT);
-                db.put_opt(keys::mark::FORMAT, format, &writer::synced())
-                    .map_err(|error| damaged(error.into()))?;
-            }
         }
-        let last = mark(&db, keys::mark::TOKEN).map_err(damaged)?.unwrap_or(0);
+        let number = |key| Ok(mark(&db, key)?.unwrap_or(0));
+        let salt = number(keys::mark::SALT).map_err(damaged)?;
+        let applied = number(keys::mark::APPLIED).map_err(damaged)?;
+        let journal = Journal::open(&path, &db, salt, applied, journal_bytes);
+        let journal = journal.map_err(|error| match error {
+            JournalError::Io(source) => OpenError::Directory { path: path.clone(), source },
+            other => damaged(other.into()),
+        })?;
+        let last = number(keys::mark::TOKEN).map_err(damaged)?;
         let store = Store {
             db,
             path,
@@ -55,7 +68,7 @@ impl Store {
             pending_floor: AtomicU64::new(0),
             pending_seen: AtomicU64::new(last),
         };
-        Ok((store, last))
+        Ok((store, journal, last))
     }
 
     /// Looks how much room there is. Blocks.
@@ -72,7 +85,7 @@ impl Store {
         let chain = daemon::telemetry::chain(error);
         tracing::error!(path = %self.path.display(), error = chain, "a list could not be read");
         match error {
-            StoreError::Rocks(_) => DatabaseError::Device,
+            StoreError::Rocks(_) | StoreError::Journal(_) => DatabaseError::Device,
             StoreError::Corrupt(_) | StoreError::NoSuchList => DatabaseError::Unreadable,
         }
     }
@@ -160,6 +173,18 @@ fn open_rocks(path: &Path, budget: &Budget) -> Result<DB, OpenError> {
         }
         OpenError::Damaged { path: path.to_owned(), source: error.into() }
     })
+}
+
+/// Marks a database as one with a journal.
+fn begin(db: &DB) -> Result<(), StoreError> {
+    // Keyed by random numbers of the system, which is all that is wanted.
+    let salt = RandomState::new().build_hasher().finish();
+    let mut batch = WriteBatch::default();
+    batch.put(keys::mark::SALT, keys::mark::encode_value(salt));
+    batch.put(keys::mark::FORMAT, keys::mark::encode_value(FORMAT));
+    let mut synced = WriteOptions::default();
+    synced.set_sync(true);
+    Ok(db.write_opt(batch, &synced)?)
 }
 
 fn mark(db: &DB, key: &[u8]) -> Result<Option<u64>, StoreError> {

@@ -1,10 +1,11 @@
 //! The thread that writes.
 
 use crate::database::{DatabaseError, StoreError};
+use crate::journal::Journal;
 use crate::row::Row;
 use crate::store::Store;
 use crate::transaction::{Tokens, Transaction};
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::WriteBatch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -41,24 +42,23 @@ impl<R: Row> Job<R> {
     }
 }
 
-/// Writes that return when they are on stable media.
-pub(crate) fn synced() -> WriteOptions {
-    let mut options = WriteOptions::default();
-    options.set_sync(true);
-    options
-}
-
 /// Starts the thread; it ends when nobody can send jobs any more.
 pub(crate) fn spawn<R: Row>(
     store: Arc<Store>,
+    journal: Journal,
     jobs: mpsc::Receiver<Job<R>>,
     tokens: Tokens,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     let name = format!("{}-writer", R::DIRECTORY);
-    std::thread::Builder::new().name(name).spawn(move || run(&store, jobs, tokens))
+    std::thread::Builder::new().name(name).spawn(move || run(&store, journal, jobs, tokens))
 }
 
-fn run<R: Row>(store: &Store, mut jobs: mpsc::Receiver<Job<R>>, mut tokens: Tokens) {
+fn run<R: Row>(
+    store: &Arc<Store>,
+    mut journal: Journal,
+    mut jobs: mpsc::Receiver<Job<R>>,
+    mut tokens: Tokens,
+) {
     let mut answers: Vec<Answer> = Vec::with_capacity(JOBS_MAX);
     let mut measured: Option<Instant> = None;
     while let Some(Job(first)) = jobs.blocking_recv() {
@@ -77,7 +77,7 @@ fn run<R: Row>(store: &Store, mut jobs: mpsc::Receiver<Job<R>>, mut tokens: Toke
         metrics::histogram!("apus_listing_batch_jobs", "kind" => R::DIRECTORY)
             .record(answers.len() as f64);
         let written = match transaction.into_batch() {
-            Some(batch) => write::<R>(store, batch),
+            Some(batch) => write::<R>(store, &mut journal, batch),
             None => poisoned(store),
         };
         for answer in answers.drain(..) {
@@ -90,10 +90,14 @@ fn poisoned(store: &Store) -> Result<(), DatabaseError> {
     if store.poisoned.load(Ordering::Acquire) { Err(DatabaseError::Device) } else { Ok(()) }
 }
 
-fn write<R: Row>(store: &Store, batch: WriteBatch) -> Result<(), DatabaseError> {
+fn write<R: Row>(
+    store: &Arc<Store>,
+    journal: &mut Journal,
+    batch: WriteBatch,
+) -> Result<(), DatabaseError> {
     poisoned(store)?;
     let started = Instant::now();
-    let written = store.db.write_opt(batch, &synced());
+    let written = journal.write(store, batch);
     metrics::histogram!("apus_listing_sync_seconds", "kind" => R::DIRECTORY)
         .record(started.elapsed().as_secs_f64());
     written.map_err(|error| {

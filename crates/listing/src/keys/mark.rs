@@ -7,6 +7,11 @@ pub const FORMAT: &[u8] = b"mformat";
 /// The greatest token ever given to a report, so that none is given twice.
 pub const TOKEN: &[u8] = b"mtoken";
 
+/// The number of the last batch of the journal that is in the database.
+pub const APPLIED: &[u8] = b"mapplied";
+/// With what the checksums of the journal begin.
+pub const SALT: &[u8] = b"msalt";
+
 /// A number as it is stored.
 pub fn encode_value(number: u64) -> [u8; 8] {
     number.to_be_bytes()
