@@ -32,6 +32,8 @@ const BLOCK: usize = 4096;
 pub(crate) const FILE_BYTES: u64 = 64 << 20;
 /// So many bytes of a new file are written before they are needed, at a time.
 const PREPARED_BYTES: usize = 1 << 20;
+/// A longer buffer is not kept for the next record.
+const BUFFER_KEPT_BYTES: usize = 1 << 20;
 const NAMES: [&str; 2] = ["batches-0", "batches-1"];
 const MAGIC: [u8; 4] = *b"ABL1";
 /// Magic, CRC-32, number (8), length (4), each little-endian.
@@ -162,6 +164,9 @@ impl Journal {
         space.prepare(self.position + length)?;
         let record = lay(&mut self.buffer, self.salt, number, data);
         write_durably(&space.file, record, self.position)?;
+        if self.buffer.len() > BUFFER_KEPT_BYTES {
+            self.buffer = Vec::new();
+        }
         self.position += length;
         self.next += 1;
         Ok(store.db.write_opt(batch, &unlogged())?)

@@ -34,7 +34,7 @@ pub use path::{BackendPath, PathError, encode_segment};
 pub use pending::{PendingReport, PendingReports, REPORTS_MAX, ReportError, ReportedAck, UPDATES};
 pub use query::{QueryError, parse_query};
 pub use row::{AccountRow, ContainerRow, MergedRow};
-pub use service::{Answer, Service, service_fn};
+pub use service::{Answer, Service, SharedMd5, service_fn};
 pub use suffix_hashes::{SuffixHash, SuffixHashes, SuffixHashesError};
 pub use update::{AccountUpdate, ObjectUpdate, UpdateError, UpdateTarget, UpdateTargets};
 

@@ -4,7 +4,7 @@ use crate::{Request, Response};
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tower::ServiceExt;
 
@@ -35,6 +35,24 @@ impl Service {
     /// Begins to answer a request.
     pub fn answer(&self, request: Request) -> Answer {
         (self.0)(request)
+    }
+}
+
+/// The MD5 of a body that several requests carry to services of this process: whoever needs it first works it out, and the
+/// others find it. An extension of requests; what comes from outside has none, and none goes out.
+#[derive(Clone, Debug, Default)]
+pub struct SharedMd5(Arc<OnceLock<[u8; 16]>>);
+
+impl SharedMd5 {
+    /// What is known.
+    pub fn get(&self) -> Option<[u8; 16]> {
+        self.0.get().copied()
+    }
+
+    /// Remembers the MD5 of the whole body.
+    pub fn set(&self, md5: [u8; 16]) {
+        // Of the same bytes it can only be the same.
+        let _ = self.0.set(md5);
     }
 }
 

@@ -7,12 +7,13 @@ use super::updates::{self, overridden};
 use super::{ObjectRequest, Server, timestamp};
 use crate::engine::{BodyWriter, Change, EngineError};
 use crate::format::{INLINE_MAX, RecordKind};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use lanes::Stopped;
+use lanes::{Md5Stream, Stopped};
 use std::sync::Arc;
 use types::{Limits, ObjectName, Timestamp, hex_encode};
 use wire::conditions::tags_match;
-use wire::{ObjectUpdate, Request, Response, headers};
+use wire::{ObjectUpdate, Request, Response, SharedMd5, headers};
 
 /// What one large body takes while it arrives.
 const LARGE_MIB: u32 = 4;
@@ -54,7 +55,13 @@ pub(super) async fn put(
     let memory = server.body_memory.try_acquire_many(if small { 0 } else { LARGE_MIB });
     let _memory = memory.map_err(|_| EngineError::Overloaded)?;
     let mut writer = object.engine.body();
-    let etag = take_body(server, &mut writer, &mut source, length).await?;
+    // It is that of the whole body, which of a document is not the object.
+    let shared = match source {
+        Source::Plain(_) => parts.extensions.get::<SharedMd5>().cloned(),
+        Source::Document { .. } => None,
+    };
+    let md5 = BodyMd5::of(server, shared);
+    let etag = take_body(server, &mut writer, &mut source, length, md5).await?;
     let footer = source.footer().await?;
     if !footer.is_empty() {
         parts.headers.extend(footer);
@@ -159,26 +166,62 @@ fn check_name(object: &ObjectRequest, limits: &Limits) -> Result<(), Refusal> {
     }
 }
 
+/// The MD5 of a body: worked out while it comes, or known because the same bytes went to another device of this process.
+enum BodyMd5 {
+    Known([u8; 16]),
+    Counting(Md5Stream, Option<SharedMd5>),
+}
+
+impl BodyMd5 {
+    fn of(server: &Server, shared: Option<SharedMd5>) -> Self {
+        match shared.as_ref().and_then(SharedMd5::get) {
+            Some(known) => BodyMd5::Known(known),
+            None => BodyMd5::Counting(server.md5.stream(), shared),
+        }
+    }
+
+    async fn update(&mut self, data: Bytes) -> Result<(), EngineError> {
+        match self {
+            BodyMd5::Known(_) => Ok(()),
+            BodyMd5::Counting(stream, _) => {
+                stream.update(data).await.map_err(|Stopped| EngineError::Stopping)
+            }
+        }
+    }
+
+    async fn finish(self) -> Result<[u8; 16], EngineError> {
+        match self {
+            BodyMd5::Known(md5) => Ok(md5),
+            BodyMd5::Counting(stream, shared) => {
+                let md5 = stream.finish().await.map_err(|Stopped| EngineError::Stopping)?;
+                if let Some(shared) = shared {
+                    shared.set(md5);
+                }
+                Ok(md5)
+            }
+        }
+    }
+}
+
 /// Streams an object to the engine, and gives its MD5.
 async fn take_body(
     server: &Server,
     writer: &mut BodyWriter,
     source: &mut Source,
     length: Option<u64>,
+    mut md5: BodyMd5,
 ) -> Result<String, Refusal> {
-    let mut md5 = server.md5.stream();
     while let Some(data) = source.next().await? {
         if writer.taken() + data.len() as u64 > length.unwrap_or(server.limits.max_file_size) {
             return Err(Refusal::TooLarge);
         }
         // Computed while the engine takes the same bytes. What is long goes to threads of its own, so no long piece
         // holds the runtime.
-        md5.update(data.clone()).await.map_err(|Stopped| EngineError::Stopping)?;
+        md5.update(data.clone()).await?;
         writer.push(&data).await?;
     }
     if length.is_some_and(|length| length != writer.taken()) {
         return Err(Refusal::Disconnected);
     }
-    let digest = md5.finish().await.map_err(|Stopped| EngineError::Stopping)?;
-    Ok(hex_encode(&digest))
+    Ok(hex_encode(&md5.finish().await?))
 }

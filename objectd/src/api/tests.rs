@@ -8,7 +8,7 @@ use std::time::Duration;
 use tower::ServiceExt;
 use types::{HashPaths, PolicyIndex};
 use wire::pending_object::PendingObjectUpdates;
-use wire::{Body, Endpoint, NodeClient, Request, Response, Service};
+use wire::{Body, Endpoint, NodeClient, Request, Response, Service, SharedMd5};
 
 const NOW: u64 = 1_700_000_000;
 
@@ -99,6 +99,33 @@ impl Answer {
     pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
+}
+
+#[tokio::test]
+async fn the_md5_of_a_body_that_others_get_too_is_worked_out_once() {
+    let fixture = fixture().await;
+    let shared = SharedMd5::default();
+    let put = async |stamp: &str, length: &str, shared: &SharedMd5| {
+        let request = http::Request::put("/d1/7/a/c/o")
+            .header("x-timestamp", stamp)
+            .header("content-type", "text/plain")
+            .header("content-length", length)
+            .extension(shared.clone());
+        let request: Request = request.body(Body::from("hello")).expect("a request");
+        let response = fixture.service.clone().oneshot(request).await.expect("answers");
+        Answer::read(response).await
+    };
+    // What did not come whole says nothing.
+    assert_eq!(put("1700000000.00000", "6", &shared).await.status, 499);
+    assert_eq!(shared.get(), None);
+    let first = put("1700000000.00000", "5", &shared).await;
+    assert_eq!(first.header("etag"), "\"5d41402abc4b2a76b9719d911017c592\"");
+    let digest = shared.get().map(|md5| types::hex_encode(&md5));
+    assert_eq!(digest.as_deref(), Some("5d41402abc4b2a76b9719d911017c592"));
+    let known = SharedMd5::default();
+    known.set([0x11; 16]);
+    let second = put("1700000001.00000", "5", &known).await;
+    assert_eq!(second.header("etag"), format!("\"{}\"", "11".repeat(16)));
 }
 
 #[tokio::test]

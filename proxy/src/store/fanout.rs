@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument;
 use types::quorum_size;
-use wire::{Body, Response, headers};
+use wire::{Body, Response, SharedMd5, headers};
 
 use super::Store;
 use super::call::{Answer, read_answer, request, uri};
@@ -52,12 +52,14 @@ impl Store {
     pub(crate) async fn gather(self: &Arc<Self>, place: &Place, fanout: Fanout) -> Vec<Outcome> {
         let Fanout { method, headers, body, nodes, node_count } = fanout;
         let mut slots: FuturesUnordered<Slot> = FuturesUnordered::new();
+        let md5 = (!body.is_empty()).then(SharedMd5::default);
         for headers in headers {
             let store = Arc::clone(self);
+            let md5 = md5.clone();
             let (place, method, body) = (place.clone(), method.clone(), body.clone());
             let nodes = nodes.clone();
             slots.push(Box::pin(async move {
-                store.until_answered(&place, &method, &headers, &body, &nodes).await
+                store.until_answered(&place, &method, &headers, (&body, md5), &nodes).await
             }));
         }
         let mut outcomes = Vec::with_capacity(node_count);
@@ -89,13 +91,16 @@ impl Store {
         place: &Place,
         method: &Method,
         headers: &HeaderMap,
-        body: &Bytes,
+        (body, md5): (&Bytes, Option<SharedMd5>),
         nodes: &SharedCandidates,
     ) -> Option<Response> {
         loop {
             let Candidate { peer, is_handoff } = nodes.next()?;
             let body = if body.is_empty() { Body::empty() } else { Body::from(body.clone()) };
-            let request = request(method, uri(place, &peer, None), headers.clone(), body);
+            let mut request = request(method, uri(place, &peer, None), headers.clone(), body);
+            if let Some(md5) = &md5 {
+                request.extensions_mut().insert(md5.clone());
+            }
             let answer = self.call(place, &peer, request, self.config.node_timeout()).await;
             let Some(response) = answer else { continue };
             if !self.judge(place, &peer, response.status()) {
