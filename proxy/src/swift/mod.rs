@@ -118,6 +118,9 @@ pub(crate) fn read_anything(data: &[u8]) {
     let mut first = lines.next().unwrap_or_default().splitn(2, |byte| *byte == b' ');
     let mut word = || first.next().unwrap_or_default();
     let (method, target) = (word(), word());
+    if let Some(at) = target.iter().position(|byte| *byte == b'?') {
+        read_any_query(&String::from_utf8_lossy(&target[at + 1..]));
+    }
     let Ok(uri) = http::Uri::try_from(target) else { return };
     let _ = http::Method::from_bytes(method);
     let header = |line: &[u8]| {
@@ -145,6 +148,20 @@ pub(crate) fn read_anything(data: &[u8]) {
     let _ = constraints::body_length(&headers, &limits);
     let _ = constraints::check_content_type(&headers);
     let _ = expiry::settle(&mut headers, types::Timestamp::from_seconds(1_700_000_000));
+}
+
+/// Also what the library for URIs would refuse: what was read says the same when it is written again.
+fn read_any_query(text: &str) {
+    let Ok(pairs) = wire::parse_query(Some(text)) else { return };
+    let encode =
+        |text| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
+    let written = pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    let written = written.collect::<Vec<_>>().join("&");
+    assert_eq!(
+        wire::parse_query(Some(&written)),
+        Ok(pairs),
+        "a query changes when it is written again"
+    );
 }
 
 impl Face {
