@@ -19,12 +19,13 @@ pub fn static_manifest(body: &[u8]) {
 pub fn container_acl(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (acl, referer) = text.split_once('\n').unwrap_or((&text, ""));
+    // Swift takes one star off a host and looks no further: `**.` becomes `*.`, which would not be taken.
+    let dense: String = acl.chars().filter(|letter| !letter.is_whitespace()).collect();
+    let settles = !dense.contains("**") && !dense.contains("*-");
     for for_writing in [false, true] {
-        // One star before a domain goes at a time, as in Swift, so those with more come to rest later.
-        let cleaned = crate::auth::clean(acl, for_writing).ok();
-        if let Some(cleaned) = cleaned.filter(|cleaned| !cleaned.contains('*')) {
-            assert_eq!(crate::auth::clean(&cleaned, for_writing).as_ref(), Ok(&cleaned));
-        }
+        let Ok(cleaned) = crate::auth::clean(acl, for_writing) else { continue };
+        let again = crate::auth::clean(&cleaned, for_writing);
+        assert!(!settles || again.as_ref() == Ok(&cleaned), "{cleaned} became {again:?}");
     }
     let acl = crate::auth::Acl::parse(acl);
     let _ = (acl.allows_referer(Some(referer)), acl.allows_any_of(&[referer.to_owned()]));
@@ -43,6 +44,29 @@ pub fn bulk(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    type Parse = fn(&[u8]);
+
+    /// What the fuzz targets begin with.
+    #[test]
+    fn the_seeds_of_the_fuzz_targets() {
+        let targets: [(&str, Parse); 6] = [
+            ("bulk_body", super::bulk),
+            ("container_acl", super::container_acl),
+            ("form_post", super::form),
+            ("request_head", super::request_head),
+            ("slo_manifest", super::static_manifest),
+            ("temporary_url", super::temporary_url),
+        ];
+        for (target, parse) in targets {
+            let seeds = format!("{}/../fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+            let seeds = std::fs::read_dir(seeds).expect("seeds").collect::<Vec<_>>();
+            assert!(seeds.len() >= 3, "only {} seeds for {target}", seeds.len());
+            for seed in seeds {
+                parse(&std::fs::read(seed.expect("a seed").path()).expect("bytes"));
+            }
+        }
+    }
 
     proptest! {
         #[test]

@@ -140,6 +140,7 @@ mod tests {
             (".ref:*.example.com", ".r:.example.com"),
             (".r:*, .rlistings", ".r:*,.rlistings"),
             (".r:-*.thief.com", ".r:-.thief.com"),
+            (".r:**.", ".r:*."),
             ("a:b", "a:b"),
             ("", ""),
         ];
