@@ -14,7 +14,7 @@ DATA ?= data
 
 help:
 	@echo "make run         build apus and serve a cloud; ARGS='--listen 127.0.0.1:9000' and the like"
-	@echo "make test        run every test"
+	@echo "make test        run every test, and every fuzz target for a minute"
 	@echo "make check       what a change must pass before it is sent: format, lints, house rules, licences"
 	@echo "make fuzz        run every fuzz target for two minutes; ARGS='600' for ten each, ARGS=1000000x a million times"
 	@echo "make bench       run the benchmarks"

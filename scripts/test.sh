@@ -24,6 +24,9 @@ if grep -rqE --include='*.rs' '^\s*//[/!] ```(rust|no_run|should_panic)?$' -- ac
     cargo test --release --workspace --doc --quiet
 fi
 
+say "fuzzing the parsers, a minute for each"
+scripts/fuzz.sh 60
+
 if [ -x tests/run_external.sh ]; then
     say "tests by programs from outside"
     tests/run_external.sh

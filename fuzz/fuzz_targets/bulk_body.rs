@@ -1,4 +1,4 @@
-//! Any bytes as the body of a bulk request: `cargo +nightly fuzz run bulk_body`.
+//! Any bytes as the body of a bulk request: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as the ACL of a container, and a referrer after the first line: `cargo +nightly fuzz run container_acl`.
+//! Any bytes as the ACL of a container, and a referrer after the first line: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a form that a browser sends: `cargo +nightly fuzz run form_post`.
+//! Any bytes as a form that a browser sends: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as Range and If-* headers: `cargo +nightly fuzz run ranges_and_conditions`.
+//! Any bytes as Range and If-* headers: `make fuzz`.
 
 #![no_main]
 

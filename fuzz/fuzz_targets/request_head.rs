@@ -1,4 +1,4 @@
-//! Any bytes as the head of a request: `cargo +nightly fuzz run request_head`.
+//! Any bytes as the head of a request: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as the manifest of a static large object: `cargo +nightly fuzz run slo_manifest`.
+//! Any bytes as the manifest of a static large object: `make fuzz`.
 
 #![no_main]
 

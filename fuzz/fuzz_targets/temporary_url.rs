@@ -1,4 +1,4 @@
-//! Any bytes as the query of a temporary URL: `cargo +nightly fuzz run temporary_url`.
+//! Any bytes as the query of a temporary URL: `make fuzz`.
 
 #![no_main]
 
