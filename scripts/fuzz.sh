@@ -20,7 +20,7 @@ case "$much" in
     *) limit="-max_total_time=$much" each="for $much s" ;;
 esac
 # With more files than these, what is known of a target is first cut down to those that add something.
-corpus_files_max=2000
+corpus_files_max=5000
 
 # Fuzzing needs switches of the compiler that are not stable; the compiler is the one of every other build.
 export RUSTC_BOOTSTRAP=1
@@ -49,12 +49,13 @@ cargo fuzz build --sanitizer "$sanitizer" --target-dir "$target_dir"
 
 # Keeps of a directory of inputs those that reach what no other reaches.
 cut_down() {
-    local target="$1" corpus="$2" kept="$2.kept"
-    rm -rf "$kept"
+    local target="$1" corpus="$2" kept="$2.kept" old="$2.old"
+    rm -rf "$kept" "$old"
     mkdir "$kept"
     "$target_dir/$host/release/$target" -merge=1 -max_len=65536 -timeout=20 "$kept" "$corpus" >"$logs/$target" 2>&1
-    rm -rf "$corpus"
+    mv "$corpus" "$old"
     mv "$kept" "$corpus"
+    rm -rf "$old"
 }
 
 fuzz() {
