@@ -14,9 +14,11 @@ from pathlib import Path
 
 from compare import load, report, turns
 from compare.apus import Apus
+from compare.deep import ROWS_MIN, Deep
 from compare.load import Load
 from compare.processes import System, SystemFailed
 from compare.reference import Swift
+from compare.rows import DIRECTORIES
 from compare.turns import Plan, Turns, say
 
 # What is read: so many objects, the same for both.
@@ -56,6 +58,8 @@ def arguments() -> argparse.Namespace:
                         help="also fill and restart apus (or: apus swift), and see what memory that takes")
     parser.add_argument("--heavy", action="store_true",
                         help="also a listing of 10,000 names and an object of 1,000 segments")
+    parser.add_argument("--deep", nargs="?", type=int, const=10_000_000, default=0, metavar="ROWS",
+                        help="also pages of a container of so many names [%(const)s if not given]")
     parser.add_argument("--only", nargs="+", metavar="LABEL", help="operations whose label begins so")
     parser.add_argument("--objects", type=int, default=100_000, help="for --memory [%(default)s]")
     given = parser.parse_args()
@@ -63,6 +67,8 @@ def arguments() -> argparse.Namespace:
         given.memory = ["apus"]
     if min(given.seconds, given.repeats, given.objects, *given.connections) < 1:
         parser.error("counts begin at 1")
+    if given.deep and (given.deep < ROWS_MIN or given.deep % DIRECTORIES):
+        parser.error(f"--deep: at least {ROWS_MIN:,}, and a multiple of {DIRECTORIES:,}")
     return given
 
 
@@ -118,10 +124,11 @@ def print_result(given: argparse.Namespace, comparison: Turns, work: Path, rows:
 
 def plan(given: argparse.Namespace) -> Plan:
     """What is measured."""
-    operations = [*load.OPERATIONS, *(load.HEAVY if given.heavy else [])]
+    deep = Deep(given.deep).made() if given.deep else {}
+    operations = [*load.OPERATIONS, *(load.HEAVY if given.heavy else []), *deep]
     if given.only:
         operations = [each for each in operations if each.label.startswith(tuple(given.only))]
-    made = {operation: make for operation, make in MADE.items() if operation in operations}
+    made = {operation: make for operation, make in (MADE | deep).items() if operation in operations}
     stock = {operation: count for operation, count in STOCK.items() if operation in operations}
     return Plan(operations, stock, made)
 
@@ -131,7 +138,7 @@ def main() -> int:
     given = arguments()
 
     def compare(work: Path, programs: Path, stack: ExitStack) -> Turns:
-        systems = [Swift(work / "swift", programs, given.swift_workers), Apus(work / "apus", given.apus)]
+        systems = [Swift(work / "swift", programs, given.swift_workers), Apus(work / "apus", given.apus, bool(given.deep))]
         for system in systems:
             stack.callback(system.stop)
         comparison = Turns(systems, plan(given), given.seconds)

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from .rows import Rows
+
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
@@ -117,15 +119,28 @@ class System:
 
     def call(self, method: str, path: str, headers: dict[str, str], body: bytes | None = None):
         """One request, outside of what is measured: its status and headers."""
-        host = self.url.removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=300)
+        answer, _ = self._ask(method, path, headers, body)
+        return answer.status, answer.headers
+
+    def fetch(self, path: str) -> bytes:
+        """The body of something that is there, outside of what is measured."""
+        answer, body = self._ask("GET", path, {"X-Auth-Token": self.token})
+        if answer.status != 200:
+            raise SystemFailed(f"{self.name} answered {answer.status} for {path}")
+        return body
+
+    def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes | None = None):
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=300)
         try:
             connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
-            answer.read()
-            return answer.status, answer.headers
+            return answer, answer.read()
         finally:
             connection.close()
+
+    def merge(self, container: str, rows: Rows) -> None:
+        """Has a container list these rows, whatever objects there are."""
+        raise NotImplementedError
 
     def counters(self) -> dict[str, float]:
         """Numbers that grow with the work done, beside CPU time; a run notes by how much for each operation."""
