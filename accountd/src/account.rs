@@ -105,8 +105,7 @@ pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refus
             other => return Ok(Found::Deleted(other)),
         };
         let page = view.page(&hash, PolicyIndex::default(), &query)?;
-        let rows = render::account_rows(page, &policies);
-        Ok(Found::Living(entity, render::account(&rows, format, &name)))
+        Ok(Found::Living(entity, render::account(page, format, &name, &policies)))
     });
     match read.await? {
         Found::Deleted(entity) => Ok(answer::not_found(info::status(entity.as_ref()))),

@@ -160,8 +160,8 @@ pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refus
             other => return Ok(Found::Deleted(other)),
         };
         let policy = asked_policy.unwrap_or(entity.policy);
-        let rows = render::container_rows(view.page(&hash, policy, &query)?);
-        Ok(Found::Living(entity, render::container(&rows, format, &name)))
+        let page = view.page(&hash, policy, &query)?;
+        Ok(Found::Living(entity, render::container(page, format, &name)))
     });
     match read.await? {
         Found::Deleted(entity) => Ok(answer::not_found(info::backend(entity.as_ref()))),

@@ -55,6 +55,15 @@ pub enum Item<R> {
     Row(String, R),
 }
 
+impl<R> Item<R> {
+    /// What the page shows it as.
+    pub fn name(&self) -> &str {
+        match self {
+            Item::Subdir(name) | Item::Row(name, _) => name,
+        }
+    }
+}
+
 /// No name that is not reserved sorts before it.
 const FIRST_OF_USERS: &str = "\u{1}";
 

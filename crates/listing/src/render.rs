@@ -59,7 +59,7 @@ impl Format {
 }
 
 /// The rows of a container's page as the wire has them.
-pub fn container_rows(page: Vec<Item<ObjectRow>>) -> Vec<ContainerRow> {
+fn container_rows(page: Vec<Item<ObjectRow>>) -> Vec<ContainerRow> {
     let row = |item: Item<ObjectRow>| match item {
         Item::Subdir(subdir) => ContainerRow::Subdir { subdir },
         Item::Row(name, row) => ContainerRow::Object {
@@ -74,7 +74,7 @@ pub fn container_rows(page: Vec<Item<ObjectRow>>) -> Vec<ContainerRow> {
 }
 
 /// The rows of an account's page as the wire has them.
-pub fn account_rows(
+fn account_rows(
     page: Vec<Item<ListedContainer>>,
     policies: &BTreeMap<PolicyIndex, String>,
 ) -> Vec<AccountRow> {
@@ -92,31 +92,36 @@ pub fn account_rows(
 }
 
 /// A container's page.
-pub fn container(rows: &[ContainerRow], format: Format, container: &str) -> Vec<u8> {
+pub fn container(page: Vec<Item<ObjectRow>>, format: Format, container: &str) -> Vec<u8> {
     match format {
-        Format::Plain => plain(rows.iter().map(|row| match row {
-            ContainerRow::Subdir { subdir } => subdir.as_str(),
-            ContainerRow::Object { name, .. } => name.as_str(),
-        })),
-        Format::Json => json(rows),
-        Format::Xml | Format::TextXml => container_xml(rows, container).into_bytes(),
+        // Names alone: what else rows have need not be put into words.
+        Format::Plain => plain(&page),
+        Format::Json => json(&container_rows(page)),
+        Format::Xml | Format::TextXml => {
+            container_xml(&container_rows(page), container).into_bytes()
+        }
     }
 }
 
 /// An account's page.
-pub fn account(rows: &[AccountRow], format: Format, account: &str) -> Vec<u8> {
+pub fn account(
+    page: Vec<Item<ListedContainer>>,
+    format: Format,
+    account: &str,
+    policies: &BTreeMap<PolicyIndex, String>,
+) -> Vec<u8> {
     match format {
-        Format::Plain => plain(rows.iter().map(|row| match row {
-            AccountRow::Subdir { subdir } => subdir.as_str(),
-            AccountRow::Container { name, .. } => name.as_str(),
-        })),
-        Format::Json => json(rows),
-        Format::Xml | Format::TextXml => account_xml(rows, account).into_bytes(),
+        Format::Plain => plain(&page),
+        Format::Json => json(&account_rows(page, policies)),
+        Format::Xml | Format::TextXml => {
+            account_xml(&account_rows(page, policies), account).into_bytes()
+        }
     }
 }
 
-fn plain<'a>(names: impl Iterator<Item = &'a str>) -> Vec<u8> {
-    let mut out = Vec::new();
+fn plain<R>(page: &[Item<R>]) -> Vec<u8> {
+    let names = page.iter().map(Item::name);
+    let mut out = Vec::with_capacity(names.clone().map(|name| name.len() + 1).sum());
     for name in names {
         out.extend_from_slice(name.as_bytes());
         out.push(b'\n');
@@ -188,15 +193,22 @@ fn account_xml(rows: &[AccountRow], account: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use types::Timestamp;
 
-    fn object(name: &str) -> ContainerRow {
-        ContainerRow::Object {
-            name: name.into(),
-            hash: "d41d8cd98f00b204e9800998ecf8427e".into(),
-            bytes: 3,
+    fn object(name: &str) -> Item<ObjectRow> {
+        let at = Timestamp::parse("1402464677.04188").expect("a timestamp");
+        let row = ObjectRow {
+            data: Timestamp::default(),
+            content_type_at: Timestamp::default(),
+            meta: at,
+            size: 3,
             content_type: String::new(),
-            last_modified: "2014-06-11T05:31:17.041880".into(),
-        }
+            swift_bytes: None,
+            etag: "d41d8cd98f00b204e9800998ecf8427e".into(),
+            deleted: false,
+            delete_at: 0,
+        };
+        Item::Row(name.into(), row)
     }
 
     fn text(bytes: Vec<u8>) -> String {
@@ -205,16 +217,16 @@ mod tests {
 
     #[test]
     fn containers_in_all_forms() {
-        let rows = [object("a<\"&\u{1}\r\n"), ContainerRow::Subdir { subdir: "s\"/".into() }];
-        let plain = container(&rows, Format::Plain, "c");
+        let page = || vec![object("a<\"&\u{1}\r\n"), Item::Subdir("s\"/".into())];
+        let plain = container(page(), Format::Plain, "c");
         assert_eq!(text(plain), "a<\"&\u{1}\r\n\ns\"/\n");
-        let json = text(container(&rows, Format::Json, "c"));
+        let json = text(container(page(), Format::Json, "c"));
         assert_eq!(
             json,
             "[{\"name\":\"a<\\\"&\\u0001\\r\\n\",\"hash\":\"d41d8cd98f00b204e9800998ecf8427e\",\"bytes\":3,\
              \"content_type\":\"\",\"last_modified\":\"2014-06-11T05:31:17.041880\"},{\"subdir\":\"s\\\"/\"}]"
         );
-        let xml = text(container(&rows, Format::Xml, "c\n"));
+        let xml = text(container(page(), Format::Xml, "c\n"));
         assert_eq!(
             xml,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"c&#10;\"><object>\
@@ -222,39 +234,39 @@ mod tests {
              <bytes>3</bytes><content_type /><last_modified>2014-06-11T05:31:17.041880</last_modified>\
              </object><subdir name=\"s&quot;/\"><name>s\"/</name></subdir></container>"
         );
-        let empty = text(container(&[], Format::TextXml, "c"));
+        let empty = text(container(vec![], Format::TextXml, "c"));
         assert_eq!(empty, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"c\" />");
-        assert_eq!(text(container(&[], Format::Json, "c")), "[]");
-        assert_eq!(text(container(&[], Format::Plain, "c")), "");
+        assert_eq!(text(container(vec![], Format::Json, "c")), "[]");
+        assert_eq!(text(container(vec![], Format::Plain, "c")), "");
     }
 
     #[test]
     fn accounts_in_all_forms() {
-        let rows = [
-            AccountRow::Container {
-                name: "ü".into(),
-                count: 1,
-                bytes: 2,
-                last_modified: "2014-06-11T05:31:17.041880".into(),
-                storage_policy: Some("gold".into()),
-            },
-            AccountRow::Subdir { subdir: "s-".into() },
-        ];
-        let xml = text(account(&rows, Format::Xml, "a"));
+        let row = ListedContainer {
+            put_timestamp: Timestamp::parse("1402464677.04188").expect("a timestamp"),
+            object_count: 1,
+            bytes_used: 2,
+            policy: PolicyIndex(7),
+            delete_timestamp: Timestamp::default(),
+            deleted: false,
+        };
+        let page = || vec![Item::Row("ü".into(), row.clone()), Item::Subdir("s-".into())];
+        let policies = BTreeMap::from([(PolicyIndex(7), "gold".to_owned())]);
+        let xml = text(account(page(), Format::Xml, "a", &policies));
         assert_eq!(
             xml,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"a\">\n<container><name>ü</name>\
              <count>1</count><bytes>2</bytes><last_modified>2014-06-11T05:31:17.041880</last_modified>\
              <storage_policy>gold</storage_policy></container>\n<subdir name=\"s-\" />\n</account>"
         );
-        let json = text(account(&rows, Format::Json, "a"));
+        let json = text(account(page(), Format::Json, "a", &policies));
         assert_eq!(
             json,
             "[{\"name\":\"ü\",\"count\":1,\"bytes\":2,\"last_modified\":\"2014-06-11T05:31:17.041880\",\
              \"storage_policy\":\"gold\"},{\"subdir\":\"s-\"}]"
         );
-        assert_eq!(text(account(&rows, Format::Plain, "a")), "ü\ns-\n");
-        let empty = text(account(&[], Format::Xml, "a"));
+        assert_eq!(text(account(page(), Format::Plain, "a", &policies)), "ü\ns-\n");
+        let empty = text(account(vec![], Format::Xml, "a", &policies));
         assert_eq!(
             empty,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"a\">\n</account>"
