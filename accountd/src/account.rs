@@ -104,8 +104,9 @@ pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refus
             Some(entity) if !ContainerRow::is_deleted(&entity) => entity,
             other => return Ok(Found::Deleted(other)),
         };
-        let page = view.page(&hash, PolicyIndex::default(), &query)?;
-        Ok(Found::Living(entity, render::account(page, format, &name, &policies)))
+        let mut page = render::Page::of_account(format, &name, &policies);
+        view.each(&hash, PolicyIndex::default(), &query, |item| page.add(item))?;
+        Ok(Found::Living(entity, page.finish()))
     });
     match read.await? {
         Found::Deleted(entity) => Ok(answer::not_found(info::status(entity.as_ref()))),

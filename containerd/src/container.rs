@@ -160,8 +160,9 @@ pub(crate) async fn get(server: &Server, asked: Asked) -> Result<Response, Refus
             other => return Ok(Found::Deleted(other)),
         };
         let policy = asked_policy.unwrap_or(entity.policy);
-        let page = view.page(&hash, policy, &query)?;
-        Ok(Found::Living(entity, render::container(page, format, &name)))
+        let mut page = render::Page::of_container(format, &name);
+        view.each(&hash, policy, &query, |item| page.add(item))?;
+        Ok(Found::Living(entity, page.finish()))
     });
     match read.await? {
         Found::Deleted(entity) => Ok(answer::not_found(info::backend(entity.as_ref()))),

@@ -2,7 +2,7 @@
 
 use crate::lifecycle::{Names, create};
 use crate::{
-    Budget, Database, DatabaseError, DatabaseOptions, Entity, Item, ObjectRow, OpenError, PageQuery,
+    Budget, Database, DatabaseError, DatabaseOptions, Entity, ObjectRow, OpenError, PageQuery,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -51,11 +51,12 @@ async fn merge(database: &Database<ObjectRow>, name: &str, row: ObjectRow) -> bo
 
 async fn names(database: &Database<ObjectRow>) -> Vec<String> {
     let query = PageQuery { limit: 10_000, ..PageQuery::default() };
-    let page = database.read(move |view| view.page(&HASH, POLICY, &query)).await.expect("a page");
-    let name = |item| match item {
-        Item::Row(name, _) | Item::Subdir(name) => name,
-    };
-    page.into_iter().map(name).collect()
+    let read = database.read(move |view| {
+        let mut names = Vec::new();
+        view.each(&HASH, POLICY, &query, |item| names.push(item.name().to_owned()))?;
+        Ok(names)
+    });
+    read.await.expect("a page")
 }
 
 async fn entity(database: &Database<ObjectRow>) -> Entity {

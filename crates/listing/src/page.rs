@@ -48,16 +48,16 @@ pub struct PageQuery {
 
 /// A line of a page.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Item<R> {
+pub enum Item<'n, R> {
     /// What a delimiter folded; ends with the delimiter.
-    Subdir(String),
+    Subdir(&'n str),
     /// A row.
-    Row(String, R),
+    Row(&'n str, R),
 }
 
-impl<R> Item<R> {
+impl<'n, R> Item<'n, R> {
     /// What the page shows it as.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &'n str {
         match self {
             Item::Subdir(name) | Item::Row(name, _) => name,
         }
@@ -194,22 +194,24 @@ impl Plan {
     }
 }
 
-/// The page that `query` asks for, of the rows `cursor` walks.
-pub(crate) fn page<R: Row>(
+/// Shows each line of the page that `query` asks for, of the rows `cursor` walks. Lines are not collected: what is made
+/// of ten thousand of them is all that a page keeps in memory.
+pub(crate) fn each<R: Row>(
     cursor: &mut impl Cursor,
     query: &PageQuery,
-) -> Result<Vec<Item<R>>, StoreError> {
+    mut show: impl FnMut(Item<'_, R>),
+) -> Result<(), StoreError> {
     let plan = Plan::new(query);
-    let limit = query.limit as usize;
-    let mut items = Vec::new();
+    let mut left = query.limit;
     plan.start(cursor);
-    while items.len() < limit {
+    while left > 0 {
         let Some(name) = cursor.name().filter(|name| plan.covers(name)) else { break };
         let leave = match plan.show(name) {
             Shown::AsRow => {
                 let row: R = Stored::decode(cursor.value().unwrap_or_default())?.row;
                 if !row.has_expired(query.now_seconds) {
-                    items.push(Item::Row(text(name)?, row));
+                    show(Item::Row(text(name)?, row));
+                    left -= 1;
                 }
                 None
             }
@@ -217,7 +219,8 @@ pub(crate) fn page<R: Row>(
             Shown::HiddenWith(subdir) => Some(subdir.to_vec()),
             Shown::Folded(subdir) => {
                 if subdir != plan.suppressed {
-                    items.push(Item::Subdir(text(subdir)?));
+                    show(Item::Subdir(text(subdir)?));
+                    left -= 1;
                 }
                 Some(subdir.to_vec())
             }
@@ -227,12 +230,11 @@ pub(crate) fn page<R: Row>(
             Some(subdir) => plan.leave(cursor, &subdir),
         }
     }
-    Ok(items)
+    Ok(())
 }
 
-fn text(name: &[u8]) -> Result<String, StoreError> {
-    let name = std::str::from_utf8(name).map_err(|_| crate::record::Corrupt)?;
-    Ok(name.to_owned())
+fn text(name: &[u8]) -> Result<&str, StoreError> {
+    Ok(std::str::from_utf8(name).map_err(|_| crate::record::Corrupt)?)
 }
 
 #[cfg(test)]

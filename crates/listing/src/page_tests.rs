@@ -27,12 +27,13 @@ fn names<'a>(names: impl IntoIterator<Item = &'a String>) -> Names {
 /// Rows as `=name`, subdirs as `>name/`; and how often the cursor moved.
 fn listed(names: &Names, query: &PageQuery) -> (Vec<String>, usize) {
     let mut cursor = MemoryCursor::new(names);
-    let items = page::<ObjectRow>(&mut cursor, query).expect("reads");
-    let show = |item: Item<ObjectRow>| match item {
-        Item::Subdir(name) => format!(">{name}"),
-        Item::Row(name, _) => format!("={name}"),
+    let mut lines = Vec::new();
+    let show = |item: Item<'_, ObjectRow>| match item {
+        Item::Subdir(name) => lines.push(format!(">{name}")),
+        Item::Row(name, _) => lines.push(format!("={name}")),
     };
-    (items.into_iter().map(show).collect(), cursor.moves)
+    each(&mut cursor, query, show).expect("reads");
+    (lines, cursor.moves)
 }
 
 /// What Swift's brokers list, by filtering and folding every single name.
@@ -196,7 +197,7 @@ fn pages_are_what_swift_lists() {
 fn a_name_that_is_no_row_is_corrupt() {
     let names: Names = [(b"a".to_vec(), vec![9])].into();
     let query = PageQuery { limit: 1, ..PageQuery::default() };
-    let result = page::<ObjectRow>(&mut MemoryCursor::new(&names), &query);
+    let result = each::<ObjectRow>(&mut MemoryCursor::new(&names), &query, |_| {});
     assert!(matches!(result, Err(StoreError::Corrupt(_))));
 }
 

@@ -6,6 +6,7 @@
 use crate::container_row::ContainerRow as ListedContainer;
 use crate::object_row::ObjectRow;
 use crate::page::Item;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use types::PolicyIndex;
 use wire::xml::{DECLARATION, element, open};
@@ -58,136 +59,201 @@ impl Format {
     }
 }
 
-/// The rows of a container's page as the wire has them.
-fn container_rows(page: Vec<Item<ObjectRow>>) -> Vec<ContainerRow> {
-    let row = |item: Item<ObjectRow>| match item {
-        Item::Subdir(subdir) => ContainerRow::Subdir { subdir },
-        Item::Row(name, row) => ContainerRow::Object {
-            name,
-            bytes: row.listed_size(),
-            last_modified: row.meta.isoformat(),
-            hash: row.etag,
-            content_type: row.content_type,
-        },
-    };
-    page.into_iter().map(row).collect()
+/// How a list of one kind shows.
+pub trait List {
+    /// What it stores.
+    type Row;
+    /// What it shows of a line.
+    type Line: Serialize;
+
+    /// A line as the wire has it.
+    fn line(&self, item: Item<'_, Self::Row>) -> Self::Line;
+    /// What an XML document begins with. Says whether [`List::end_xml`] follows.
+    fn begin_xml(&self, out: &mut String, is_empty: bool) -> bool;
+    /// A line in XML.
+    fn line_xml(line: &Self::Line, out: &mut String);
+    /// What an XML document ends with.
+    fn end_xml(out: &mut String);
 }
 
-/// The rows of an account's page as the wire has them.
-fn account_rows(
-    page: Vec<Item<ListedContainer>>,
-    policies: &BTreeMap<PolicyIndex, String>,
-) -> Vec<AccountRow> {
-    let row = |item: Item<ListedContainer>| match item {
-        Item::Subdir(subdir) => AccountRow::Subdir { subdir },
-        Item::Row(name, row) => AccountRow::Container {
-            name,
-            count: row.object_count,
-            bytes: row.bytes_used,
-            last_modified: row.put_timestamp.isoformat(),
-            storage_policy: policies.get(&row.policy).cloned(),
-        },
-    };
-    page.into_iter().map(row).collect()
-}
-
-/// A container's page.
-pub fn container(page: Vec<Item<ObjectRow>>, format: Format, container: &str) -> Vec<u8> {
-    match format {
-        // Names alone: what else rows have need not be put into words.
-        Format::Plain => plain(&page),
-        Format::Json => json(&container_rows(page)),
-        Format::Xml | Format::TextXml => {
-            container_xml(&container_rows(page), container).into_bytes()
-        }
-    }
-}
-
-/// An account's page.
-pub fn account(
-    page: Vec<Item<ListedContainer>>,
+/// A page that is written line by line.
+pub struct Page<L> {
+    list: L,
     format: Format,
-    account: &str,
-    policies: &BTreeMap<PolicyIndex, String>,
-) -> Vec<u8> {
-    match format {
-        Format::Plain => plain(&page),
-        Format::Json => json(&account_rows(page, policies)),
-        Format::Xml | Format::TextXml => {
-            account_xml(&account_rows(page, policies), account).into_bytes()
+    out: Vec<u8>,
+    is_empty: bool,
+}
+
+impl<'a> Page<OfContainer<'a>> {
+    /// A container's.
+    pub fn of_container(format: Format, name: &'a str) -> Self {
+        Page::new(OfContainer { name }, format)
+    }
+}
+
+impl<'a> Page<OfAccount<'a>> {
+    /// An account's, with names of policies.
+    pub fn of_account(
+        format: Format,
+        name: &'a str,
+        policies: &'a BTreeMap<PolicyIndex, String>,
+    ) -> Self {
+        Page::new(OfAccount { name, policies }, format)
+    }
+}
+
+impl<L: List> Page<L> {
+    fn new(list: L, format: Format) -> Self {
+        Page { list, format, out: Vec::new(), is_empty: true }
+    }
+
+    /// Writes a line.
+    pub fn add(&mut self, item: Item<'_, L::Row>) {
+        let is_first = std::mem::take(&mut self.is_empty);
+        match self.format {
+            // Names alone: what else rows have need not be put into words.
+            Format::Plain => {
+                self.out.extend_from_slice(item.name().as_bytes());
+                self.out.push(b'\n');
+            }
+            Format::Json => {
+                self.out.push(if is_first { b'[' } else { b',' });
+                // Strings and numbers into memory: there is nothing that could fail.
+                serde_json::to_writer(&mut self.out, &self.list.line(item)).unwrap_or_default();
+            }
+            Format::Xml | Format::TextXml => {
+                let mut text = String::with_capacity(256);
+                if is_first {
+                    self.list.begin_xml(&mut text, false);
+                }
+                L::line_xml(&self.list.line(item), &mut text);
+                self.out.extend_from_slice(text.as_bytes());
+            }
         }
     }
-}
 
-fn plain<R>(page: &[Item<R>]) -> Vec<u8> {
-    let names = page.iter().map(Item::name);
-    let mut out = Vec::with_capacity(names.clone().map(|name| name.len() + 1).sum());
-    for name in names {
-        out.extend_from_slice(name.as_bytes());
-        out.push(b'\n');
+    /// The whole page.
+    pub fn finish(mut self) -> Vec<u8> {
+        match self.format {
+            Format::Plain => {}
+            Format::Json if self.is_empty => self.out.extend_from_slice(b"[]"),
+            Format::Json => self.out.push(b']'),
+            Format::Xml | Format::TextXml => {
+                let mut text = String::new();
+                if !self.is_empty || self.list.begin_xml(&mut text, true) {
+                    L::end_xml(&mut text);
+                }
+                self.out.extend_from_slice(text.as_bytes());
+            }
+        }
+        self.out
     }
-    out
 }
 
-fn json<T: serde::Serialize>(rows: &[T]) -> Vec<u8> {
-    // Strings and numbers into memory: there is nothing that could fail.
-    serde_json::to_vec(rows).unwrap_or_default()
+/// Objects of a container.
+pub struct OfContainer<'a> {
+    name: &'a str,
 }
 
-fn container_xml(rows: &[ContainerRow], container: &str) -> String {
-    let mut out = String::with_capacity(64 + rows.len() * 256);
-    out.push_str(DECLARATION);
-    if !open(&mut out, "container", container, rows.is_empty()) {
-        return out;
+impl List for OfContainer<'_> {
+    type Row = ObjectRow;
+    type Line = ContainerRow;
+
+    fn line(&self, item: Item<'_, ObjectRow>) -> ContainerRow {
+        match item {
+            Item::Subdir(subdir) => ContainerRow::Subdir { subdir: subdir.to_owned() },
+            Item::Row(name, row) => ContainerRow::Object {
+                name: name.to_owned(),
+                bytes: row.listed_size(),
+                last_modified: row.meta.isoformat(),
+                hash: row.etag,
+                content_type: row.content_type,
+            },
+        }
     }
-    for row in rows {
-        match row {
+
+    fn begin_xml(&self, out: &mut String, is_empty: bool) -> bool {
+        out.push_str(DECLARATION);
+        open(out, "container", self.name, is_empty)
+    }
+
+    fn line_xml(line: &ContainerRow, out: &mut String) {
+        match line {
             ContainerRow::Subdir { subdir } => {
-                open(&mut out, "subdir", subdir, false);
-                element(&mut out, "name", subdir);
+                open(out, "subdir", subdir, false);
+                element(out, "name", subdir);
                 out.push_str("</subdir>");
             }
             ContainerRow::Object { name, hash, bytes, content_type, last_modified } => {
                 out.push_str("<object>");
-                element(&mut out, "name", name);
-                element(&mut out, "hash", hash);
-                element(&mut out, "bytes", &bytes.to_string());
-                element(&mut out, "content_type", content_type);
-                element(&mut out, "last_modified", last_modified);
+                element(out, "name", name);
+                element(out, "hash", hash);
+                element(out, "bytes", &bytes.to_string());
+                element(out, "content_type", content_type);
+                element(out, "last_modified", last_modified);
                 out.push_str("</object>");
             }
         }
     }
-    out.push_str("</container>");
-    out
+
+    fn end_xml(out: &mut String) {
+        out.push_str("</container>");
+    }
 }
 
-fn account_xml(rows: &[AccountRow], account: &str) -> String {
-    let mut out = String::with_capacity(64 + rows.len() * 192);
-    out.push_str(DECLARATION);
-    open(&mut out, "account", account, false);
-    out.push('\n');
-    for row in rows {
-        match row {
+/// Containers of an account.
+pub struct OfAccount<'a> {
+    name: &'a str,
+    policies: &'a BTreeMap<PolicyIndex, String>,
+}
+
+impl List for OfAccount<'_> {
+    type Row = ListedContainer;
+    type Line = AccountRow;
+
+    fn line(&self, item: Item<'_, ListedContainer>) -> AccountRow {
+        match item {
+            Item::Subdir(subdir) => AccountRow::Subdir { subdir: subdir.to_owned() },
+            Item::Row(name, row) => AccountRow::Container {
+                name: name.to_owned(),
+                count: row.object_count,
+                bytes: row.bytes_used,
+                last_modified: row.put_timestamp.isoformat(),
+                storage_policy: self.policies.get(&row.policy).cloned(),
+            },
+        }
+    }
+
+    fn begin_xml(&self, out: &mut String, _is_empty: bool) -> bool {
+        out.push_str(DECLARATION);
+        open(out, "account", self.name, false);
+        out.push('\n');
+        true
+    }
+
+    fn line_xml(line: &AccountRow, out: &mut String) {
+        match line {
             AccountRow::Subdir { subdir } => {
-                open(&mut out, "subdir", subdir, true);
+                open(out, "subdir", subdir, true);
             }
             AccountRow::Container { name, count, bytes, last_modified, storage_policy } => {
                 out.push_str("<container>");
-                element(&mut out, "name", name);
-                element(&mut out, "count", &count.to_string());
-                element(&mut out, "bytes", &bytes.to_string());
-                element(&mut out, "last_modified", last_modified);
+                element(out, "name", name);
+                element(out, "count", &count.to_string());
+                element(out, "bytes", &bytes.to_string());
+                element(out, "last_modified", last_modified);
                 if let Some(policy) = storage_policy {
-                    element(&mut out, "storage_policy", policy);
+                    element(out, "storage_policy", policy);
                 }
                 out.push_str("</container>");
             }
         }
         out.push('\n');
     }
-    out.push_str("</account>");
-    out
+
+    fn end_xml(out: &mut String) {
+        out.push_str("</account>");
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +261,7 @@ mod tests {
     use super::*;
     use types::Timestamp;
 
-    fn object(name: &str) -> Item<ObjectRow> {
+    fn object(name: &str) -> Item<'_, ObjectRow> {
         let at = Timestamp::parse("1402464677.04188").expect("a timestamp");
         let row = ObjectRow {
             data: Timestamp::default(),
@@ -208,25 +274,26 @@ mod tests {
             deleted: false,
             delete_at: 0,
         };
-        Item::Row(name.into(), row)
+        Item::Row(name, row)
     }
 
-    fn text(bytes: Vec<u8>) -> String {
-        String::from_utf8(bytes).expect("UTF-8")
+    fn text<L: List>(mut page: Page<L>, items: Vec<Item<'_, L::Row>>) -> String {
+        items.into_iter().for_each(|item| page.add(item));
+        String::from_utf8(page.finish()).expect("UTF-8")
     }
 
     #[test]
     fn containers_in_all_forms() {
-        let page = || vec![object("a<\"&\u{1}\r\n"), Item::Subdir("s\"/".into())];
-        let plain = container(page(), Format::Plain, "c");
-        assert_eq!(text(plain), "a<\"&\u{1}\r\n\ns\"/\n");
-        let json = text(container(page(), Format::Json, "c"));
+        let items = || vec![object("a<\"&\u{1}\r\n"), Item::Subdir("s\"/")];
+        let page = Page::of_container;
+        assert_eq!(text(page(Format::Plain, "c"), items()), "a<\"&\u{1}\r\n\ns\"/\n");
+        let json = text(page(Format::Json, "c"), items());
         assert_eq!(
             json,
             "[{\"name\":\"a<\\\"&\\u0001\\r\\n\",\"hash\":\"d41d8cd98f00b204e9800998ecf8427e\",\"bytes\":3,\
              \"content_type\":\"\",\"last_modified\":\"2014-06-11T05:31:17.041880\"},{\"subdir\":\"s\\\"/\"}]"
         );
-        let xml = text(container(page(), Format::Xml, "c\n"));
+        let xml = text(page(Format::Xml, "c\n"), items());
         assert_eq!(
             xml,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"c&#10;\"><object>\
@@ -234,10 +301,10 @@ mod tests {
              <bytes>3</bytes><content_type /><last_modified>2014-06-11T05:31:17.041880</last_modified>\
              </object><subdir name=\"s&quot;/\"><name>s\"/</name></subdir></container>"
         );
-        let empty = text(container(vec![], Format::TextXml, "c"));
+        let empty = text(page(Format::TextXml, "c"), vec![]);
         assert_eq!(empty, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"c\" />");
-        assert_eq!(text(container(vec![], Format::Json, "c")), "[]");
-        assert_eq!(text(container(vec![], Format::Plain, "c")), "");
+        assert_eq!(text(page(Format::Json, "c"), vec![]), "[]");
+        assert_eq!(text(page(Format::Plain, "c"), vec![]), "");
     }
 
     #[test]
@@ -250,23 +317,24 @@ mod tests {
             delete_timestamp: Timestamp::default(),
             deleted: false,
         };
-        let page = || vec![Item::Row("ü".into(), row.clone()), Item::Subdir("s-".into())];
+        let items = || vec![Item::Row("ü", row.clone()), Item::Subdir("s-")];
         let policies = BTreeMap::from([(PolicyIndex(7), "gold".to_owned())]);
-        let xml = text(account(page(), Format::Xml, "a", &policies));
+        let page = |format| Page::of_account(format, "a", &policies);
+        let xml = text(page(Format::Xml), items());
         assert_eq!(
             xml,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"a\">\n<container><name>ü</name>\
              <count>1</count><bytes>2</bytes><last_modified>2014-06-11T05:31:17.041880</last_modified>\
              <storage_policy>gold</storage_policy></container>\n<subdir name=\"s-\" />\n</account>"
         );
-        let json = text(account(page(), Format::Json, "a", &policies));
+        let json = text(page(Format::Json), items());
         assert_eq!(
             json,
             "[{\"name\":\"ü\",\"count\":1,\"bytes\":2,\"last_modified\":\"2014-06-11T05:31:17.041880\",\
              \"storage_policy\":\"gold\"},{\"subdir\":\"s-\"}]"
         );
-        assert_eq!(text(account(page(), Format::Plain, "a", &policies)), "ü\ns-\n");
-        let empty = text(account(vec![], Format::Xml, "a", &policies));
+        assert_eq!(text(page(Format::Plain), items()), "ü\ns-\n");
+        let empty = text(page(Format::Xml), vec![]);
         assert_eq!(
             empty,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"a\">\n</account>"

@@ -36,18 +36,18 @@ impl<'a, R: Row> View<'a, R> {
         options
     }
 
-    /// A page of the live rows of a list under one policy.
-    pub fn page(
+    /// Shows each line of a page of the live rows of a list under one policy. After an error it is not a whole page.
+    pub fn each(
         &self,
         hash: &ObjectHash,
         policy: PolicyIndex,
         query: &PageQuery,
-    ) -> Result<Vec<Item<R>>, StoreError> {
+        show: impl FnMut(Item<'_, R>),
+    ) -> Result<(), StoreError> {
         let prefix = keys::row::prefix(hash, policy);
         let mut cursor = RocksCursor::new(&self.store.db, self.options(), prefix);
-        let page = page::page(&mut cursor, query)?;
-        cursor.status()?;
-        Ok(page)
+        page::each(&mut cursor, query, show)?;
+        Ok(cursor.status()?)
     }
 
     /// Who owes a report, by token: the first after a token.

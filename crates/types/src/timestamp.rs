@@ -131,7 +131,8 @@ impl Timestamp {
         }
         // Digit by digit, which is cheaper than formatting: a page says ten thousand of these.
         let mut text = *b"0000-00-00T00:00:00.000000";
-        let fields = [(4, year), (2, month), (2, day), (2, hour), (2, minute), (2, second), (6, micros)];
+        let fields =
+            [(4, year), (2, month), (2, day), (2, hour), (2, minute), (2, second), (6, micros)];
         let mut from = 0;
         for (width, mut value) in fields {
             for digit in text[from..from + width].iter_mut().rev() {
