@@ -3,8 +3,7 @@
 use super::{BLOCK, HEAD_BYTES, MAGIC, NAMES};
 use crate::lifecycle::{Names, create};
 use crate::{
-    Budget, Database, DatabaseOptions, Item, JournalError, ObjectRow, OpenError, PageQuery,
-    StoreError,
+    Budget, Database, DatabaseOptions, JournalError, ObjectRow, OpenError, PageQuery, StoreError,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -63,11 +62,14 @@ async fn merge(database: &Database<ObjectRow>, rows: &[&str], length: usize) {
 
 async fn names(database: &Database<ObjectRow>) -> BTreeSet<String> {
     let query = PageQuery { limit: 10_000, ..PageQuery::default() };
-    let page = database.read(move |view| view.page(&HASH, POLICY, &query)).await.expect("a page");
-    let name = |item| match item {
-        Item::Row(name, _) | Item::Subdir(name) => name,
-    };
-    page.into_iter().map(name).collect()
+    let read = database.read(move |view| {
+        let mut names = BTreeSet::new();
+        view.each(&HASH, POLICY, &query, |item| {
+            names.insert(item.name().to_owned());
+        })?;
+        Ok(names)
+    });
+    read.await.expect("a page")
 }
 
 /// What a crash would leave: all files as they are at one moment.
