@@ -7,10 +7,8 @@ use rocksdb::{DBRecoveryMode, WriteBufferManager};
 
 /// Threads that flush and compact, for all databases of the process together.
 const BACKGROUND_THREADS: i32 = 2;
-/// A database's buffer of rows that are in its log but in no table yet.
+/// A database's buffer of rows that are in the journal but in no table yet.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
-/// Beyond this the log forces a flush, so that opening after a crash is quick.
-const LOG_BYTES_MAX: u64 = 64 << 20;
 const OPEN_FILES_MAX: i32 = 256;
 const BLOCK_BYTES: usize = 16 << 10;
 const METADATA_BLOCK_BYTES: usize = 8 << 10;
@@ -70,9 +68,9 @@ impl Budget {
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_max_open_files(OPEN_FILES_MAX);
-        options.set_max_total_wal_size(LOG_BYTES_MAX);
         options.set_bytes_per_sync(1 << 20);
-        // What was acknowledged is in the log, whole; only a torn end, never acknowledged, may be left out.
+        // Batches are in the journal. Databases of before there was one have them in RocksDB's log, whole; only a torn
+        // end, never acknowledged, may be left out.
         options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         // Deleting many objects leaves markers between live rows; tables full of them are rewritten soon.
         options.add_compact_on_deletion_collector_factory(4096, 1024, 0.3);

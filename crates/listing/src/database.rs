@@ -88,6 +88,16 @@ pub enum OpenError {
         /// What was found.
         source: StoreError,
     },
+    /// What was written last could not be brought into it.
+    #[error(
+        "the journal of the database {path} cannot be replayed; look whether its disk is sound and has free space, and start again"
+    )]
+    Journal {
+        /// Which one.
+        path: PathBuf,
+        /// What was found.
+        source: JournalError,
+    },
     /// No thread can be started for it.
     #[error("no thread could be started to write the database {path}")]
     Thread {
@@ -299,7 +309,9 @@ impl<R: Row> Database<R> {
             // A writer that panicked has said so; there is nothing left to close.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
-        self.0.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        let store = self.0.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        // RocksDB flushes what it has in memory.
+        let _ = tokio::task::spawn_blocking(move || drop(store)).await;
         // Once all turns are free, nobody reads any more.
         if let Ok(all) = self.0.readers.acquire_many(self.0.readers_max).await {
             self.0.readers.close();

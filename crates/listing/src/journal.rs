@@ -11,8 +11,8 @@
 //! - When a file is full, the other is taken, and RocksDB flushes what came until then, meanwhile. A file is taken only when the
 //!   flush that makes it superfluous is done.
 //!
-//! A number that is missing before a greater one is damage, and the database is not opened. The last record may be torn: it
-//! belongs to a batch that nobody was told of.
+//! A number that is missing before a greater one is damage, and the database is not opened; so is a missing file. The last
+//! record may be torn: it belongs to a batch that nobody was told of. Damage of the last records cannot be told from that.
 
 use crate::keys::mark;
 use crate::store::Store;
@@ -45,6 +45,12 @@ pub enum JournalError {
     /// The medium.
     #[error("the journal cannot be read or written")]
     Io(#[from] io::Error),
+    /// Its files cannot be made or opened.
+    #[error("the journal cannot be made")]
+    Files(#[source] io::Error),
+    /// One of its files is not there any more.
+    #[error("a file of the journal is missing")]
+    Lost,
     /// A record that must be there is not.
     #[error("the journal is damaged: batch {0} is missing")]
     Missing(u64),
@@ -102,8 +108,13 @@ impl Journal {
         applied: u64,
         file_bytes: u64,
     ) -> Result<Self, JournalError> {
-        let files = [Space::open(&dir.join(NAMES[0]))?, Space::open(&dir.join(NAMES[1]))?];
-        File::open(dir)?.sync_all()?;
+        // Both are made before the first batch.
+        if applied > 0 && !NAMES.iter().all(|name| dir.join(name).exists()) {
+            return Err(JournalError::Lost);
+        }
+        let space = |name| Space::open(&dir.join(name)).map_err(JournalError::Files);
+        let files = [space(NAMES[0])?, space(NAMES[1])?];
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(JournalError::Files)?;
         let mut found = Vec::new();
         for (number, name) in NAMES.iter().enumerate() {
             let reader = File::open(dir.join(name))?;
@@ -296,9 +307,9 @@ fn scan(
     let mut head = [0; HEAD_BYTES];
     while position + BLOCK as u64 <= end {
         file.read_exact_at(&mut head, position)?;
-        let record = read(file, &head, salt, position, end)?;
+        let record = read(file, &head, (salt, applied), position, end)?;
         let length = record.as_ref().map_or(0, |(_, length)| *length);
-        if let Some((batch, length)) = record.filter(|(batch, _)| *batch > applied) {
+        if let Some((batch, length)) = record {
             found.push(Found { number: batch, file: number, position, length });
         }
         position += (HEAD_BYTES + length).next_multiple_of(BLOCK) as u64;
@@ -306,11 +317,11 @@ fn scan(
     Ok(())
 }
 
-/// The number and the length of the batch at a place, if there is one.
+/// The number and the length of the batch at a place, if there is one that counts.
 fn read(
     file: &File,
     head: &[u8; HEAD_BYTES],
-    salt: u64,
+    (salt, applied): (u64, u64),
     position: u64,
     end: u64,
 ) -> Result<Option<(u64, usize)>, JournalError> {
@@ -318,13 +329,14 @@ fn read(
         head[from..to].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     };
     let length = field(16, 20);
-    if head[..4] != MAGIC || position + HEAD_BYTES as u64 + length > end {
+    let number = field(8, 16);
+    if head[..4] != MAGIC || number <= applied || position + HEAD_BYTES as u64 + length > end {
         return Ok(None);
     }
     let mut data = vec![0; length as usize];
     file.read_exact_at(&mut data, position + HEAD_BYTES as u64)?;
     let sound = u64::from(crc(salt, &head[8..], &data)) == field(4, 8);
-    Ok(sound.then_some((field(8, 16), data.len())))
+    Ok(sound.then_some((number, data.len())))
 }
 
 #[cfg(test)]

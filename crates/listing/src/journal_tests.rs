@@ -228,10 +228,46 @@ async fn a_journal_whose_database_is_gone_is_not_forgotten() {
             std::fs::remove_file(file.path()).expect("removed");
         }
     }
-    assert!(matches!(
-        open(dir.path()).map(|_| ()),
-        Err(OpenError::Damaged { source: StoreError::Journal(JournalError::Alone), .. })
-    ));
+    assert!(matches!(refused(dir.path()), JournalError::Alone));
+    assert!(!path.join("CURRENT").exists(), "nothing was made in its place");
+}
+
+/// Why a database is not opened.
+fn refused(device: &Path) -> JournalError {
+    match open(device).map(|_| ()) {
+        Err(OpenError::Damaged { source: StoreError::Journal(error), .. }) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_missed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let database = made(dir.path(), 8 * BLOCK as u64).await;
+    merge(&database, &["a"], 1).await;
+    database.close().await;
+    std::fs::remove_file(dir.path().join("containers").join(NAMES[1])).expect("removed");
+    assert!(matches!(refused(dir.path()), JournalError::Lost));
+}
+
+#[tokio::test]
+async fn damage_in_what_is_superfluous_keeps_nothing_closed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let database = made(dir.path(), 8 * BLOCK as u64).await;
+    for number in 0..20 {
+        merge(&database, &[&number.to_string()], 1).await;
+    }
+    // Closing flushes.
+    database.close().await;
+    for name in NAMES {
+        let file = dir.path().join("containers").join(name);
+        for at in 0..std::fs::metadata(&file).expect("there").len().min(8 * BLOCK as u64) / 512 {
+            change(&file, at * 512 + 30, |byte| !byte);
+        }
+    }
+    let database = open(dir.path()).expect("opens");
+    assert_eq!(names(&database).await.len(), 20);
+    database.close().await;
 }
 
 #[tokio::test]
@@ -241,9 +277,6 @@ async fn a_database_without_a_journal_gets_one() {
     merge(&database, &["a"], 1).await;
     database.close().await;
     let path = dir.path().join("containers");
-    for name in NAMES {
-        std::fs::remove_file(path.join(name)).expect("removed");
-    }
     let rocks = rocksdb::DB::open_default(&path).expect("opens");
     for (key, value) in [(crate::keys::mark::FORMAT, Some(1)), (crate::keys::mark::SALT, None)] {
         match value {
@@ -252,6 +285,13 @@ async fn a_database_without_a_journal_gets_one() {
         }
         .expect("written");
     }
+    drop(rocks);
+    assert!(matches!(refused(dir.path()), JournalError::Alone), "it had one already");
+    for name in NAMES {
+        std::fs::remove_file(path.join(name)).expect("removed");
+    }
+    let rocks = rocksdb::DB::open_default(&path).expect("opens");
+    rocks.delete(crate::keys::mark::APPLIED).expect("written");
     drop(rocks);
     let database = open(dir.path()).expect("opens");
     merge(&database, &["b"], 1).await;

@@ -41,12 +41,18 @@ impl Store {
         journal_bytes: u64,
     ) -> Result<(Self, Journal, u64), OpenError> {
         let path = path.to_owned();
-        let db = open_rocks(&path, budget)?;
         let damaged = |source: StoreError| OpenError::Damaged { path: path.clone(), source };
+        let alone = || damaged(JournalError::Alone.into());
+        let has_journal = Journal::exists(&path);
+        // RocksDB would make an empty one in its place.
+        if has_journal && !path.join("CURRENT").exists() {
+            return Err(alone());
+        }
+        let db = open_rocks(&path, budget)?;
         match mark(&db, keys::mark::FORMAT).map_err(damaged)? {
             Some(FORMAT) => {}
-            // A new database is marked before it gets a journal.
-            None if Journal::exists(&path) => return Err(damaged(JournalError::Alone.into())),
+            // A database is marked before it gets a journal.
+            None | Some(FORMAT_WITHOUT_JOURNAL) if has_journal => return Err(alone()),
             None | Some(FORMAT_WITHOUT_JOURNAL) => begin(&db).map_err(damaged)?,
             Some(found) => return Err(OpenError::Format { path, found }),
         }
@@ -55,8 +61,11 @@ impl Store {
         let applied = number(keys::mark::APPLIED).map_err(damaged)?;
         let journal = Journal::open(&path, &db, salt, applied, journal_bytes);
         let journal = journal.map_err(|error| match error {
-            JournalError::Io(source) => OpenError::Directory { path: path.clone(), source },
-            other => damaged(other.into()),
+            JournalError::Files(source) => OpenError::Directory { path: path.clone(), source },
+            error @ (JournalError::Missing(_) | JournalError::Lost | JournalError::Alone) => {
+                damaged(error.into())
+            }
+            source => OpenError::Journal { path: path.clone(), source },
         })?;
         let last = number(keys::mark::TOKEN).map_err(damaged)?;
         let store = Store {
@@ -184,7 +193,9 @@ fn begin(db: &DB) -> Result<(), StoreError> {
     batch.put(keys::mark::FORMAT, keys::mark::encode_value(FORMAT));
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
-    Ok(db.write_opt(batch, &synced)?)
+    db.write_opt(batch, &synced)?;
+    // Without them no record means anything, so they are not left to a log whose end may be torn.
+    Ok(db.flush()?)
 }
 
 fn mark(db: &DB, key: &[u8]) -> Result<Option<u64>, StoreError> {
