@@ -130,6 +130,25 @@ struct Node {
     ring: Arc<Ring>,
 }
 
+/// A ring of three devices, `d0` to `d2`, each with everything; the owner of the first is `<host>0:1`.
+pub(crate) fn ring_of_three(host: &str) -> Arc<Ring> {
+    let entries = (0..3).map(|id| Device {
+        device: format!("d{id}"),
+        id,
+        ip: format!("{host}{id}"),
+        meta: String::new(),
+        port: 1,
+        region: 1,
+        replication_ip: format!("{host}{id}"),
+        replication_port: 1,
+        weight: 1.0,
+        zone: id,
+    });
+    let power = PartPower::new(4).expect("a power");
+    let data = build(entries.collect(), power, 3, 1).expect("a ring");
+    Arc::new(Ring::new(data).expect("a ring"))
+}
+
 pub(crate) fn quick() -> Config {
     Config { interval_ms: 2, retry_ms_max: 20, batch: 10, node_timeout_ms: 20, ..Config::default() }
 }

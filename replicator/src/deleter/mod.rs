@@ -37,6 +37,8 @@ use wire::{
 const PAGE: usize = 1000;
 /// So many rows have up to some kilobytes of names each.
 const PAGE_BYTES_MAX: usize = PAGE * 8192;
+/// Containers whose policies are remembered during one look.
+const POLICIES_MAX: usize = 10_000;
 /// How long the next device waits before it does the work of the one before it.
 const TAKEOVER_S: u64 = 600;
 /// A container of the queue that is empty and so old gets no rows any more.
@@ -285,7 +287,9 @@ impl Look<'_> {
                 Some(heard) if heard.status.is_success() => {
                     let policy = heard.headers.get(headers::X_BACKEND_STORAGE_POLICY_INDEX);
                     let policy = policy.and_then(|policy| policy.to_str().ok()?.parse().ok());
-                    found = policy.map(|policy| Some(PolicyIndex(policy))).ok_or(Unreadable("it"));
+                    found = policy
+                        .map(|policy| Some(PolicyIndex(policy)))
+                        .ok_or(Unreadable("containers"));
                     break;
                 }
                 Some(heard) if heard.status == StatusCode::NOT_FOUND => {}
@@ -295,6 +299,9 @@ impl Look<'_> {
         }
         if let Ok(policy) = &found {
             let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+            if policies.len() >= POLICIES_MAX {
+                policies.clear();
+            }
             policies.insert(key, *policy);
         }
         found

@@ -1,13 +1,12 @@
 //! A deleter of one container device, and a cluster of three nodes in memory. Nothing here opens a socket.
 
 use super::*;
-use crate::tests::{Shared, quick, until};
+use crate::tests::{Shared, quick, ring_of_three, until};
 use crate::{LocalNodes, start};
 use daemon::{Env, Running, Shutdown, SystemClock};
-use ring_builder::build;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use types::{PartPower, Timestamp};
+use types::Timestamp;
 use wire::{Response, parse_query};
 
 const POLICY: PolicyIndex = PolicyIndex(2);
@@ -118,21 +117,7 @@ impl Cluster {
             one.get().containers.insert("AUTH_a/c".to_owned());
             one.get().queue.entry(QUEUE.to_owned()).or_default();
         }
-        let entries = (0..3).map(|id| ring_builder::Device {
-            device: format!("d{id}"),
-            id,
-            ip: format!("node{id}"),
-            meta: String::new(),
-            port: 1,
-            region: 1,
-            replication_ip: format!("node{id}"),
-            replication_port: 1,
-            weight: 1.0,
-            zone: id,
-        });
-        let power = PartPower::new(4).expect("a power");
-        let data = build(entries.collect(), power, 3, 1).expect("a ring");
-        let ring = Arc::new(Ring::new(data).expect("a ring"));
+        let ring = ring_of_three("node");
         let clock = Arc::new(SystemClock::default());
         Cluster { env: Env { clock, client, shutdown: Shutdown::default() }, nodes, ring }
     }

@@ -1,15 +1,14 @@
 //! An expirer against three devices from memory. Nothing here opens a socket.
 
 use super::*;
-use crate::tests::{Shared, quick, until};
+use crate::tests::{Shared, quick, ring_of_three, until};
 use crate::{LocalNodes, Rings, start};
 use daemon::{Env, Running, Shutdown, SystemClock};
 use http::header::HeaderMap;
-use ring_builder::build;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tower::ServiceExt;
-use types::{PartPower, PolicyIndex};
+use types::PolicyIndex;
 use wire::NodeClient;
 
 const POLICY: PolicyIndex = PolicyIndex(2);
@@ -103,21 +102,7 @@ impl Cluster {
             let to = Endpoint::new(format!("object{id}"), 1);
             client.register(to, wire::service_fn(one.clone(), device));
         }
-        let entries = (0..3).map(|id| ring_builder::Device {
-            device: format!("d{id}"),
-            id,
-            ip: format!("object{id}"),
-            meta: String::new(),
-            port: 1,
-            region: 1,
-            replication_ip: format!("object{id}"),
-            replication_port: 1,
-            weight: 1.0,
-            zone: id,
-        });
-        let power = PartPower::new(4).expect("a power");
-        let data = build(entries.collect(), power, 3, 1).expect("a ring");
-        let ring = Arc::new(Ring::new(data).expect("a ring"));
+        let ring = ring_of_three("object");
         let clock = Arc::new(SystemClock::default());
         Cluster { env: Env { clock, client, shutdown: Shutdown::default() }, devices, ring }
     }

@@ -1,19 +1,19 @@
 //! Healers against devices in this process that keep their records in memory.
 
 use crate::config::{Config, LocalNodes};
-use crate::tests::{Shared, quick, until};
+use crate::tests::{Shared, quick, ring_of_three, until};
 use crate::{Rings, start};
 use axum::body::Bytes;
 use daemon::{Env, Running, Shutdown, SystemClock};
 use http::StatusCode;
-use ring_builder::{Ring, build};
+use ring_builder::Ring;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
-use types::{HashPaths, ObjectHash, PartPower, PolicyIndex, Timestamp, hex_encode};
+use types::{HashPaths, ObjectHash, PolicyIndex, Timestamp, hex_encode};
 use wire::device::{Hashes, Merged, Quarantine, QuarantinedRecord, Released};
 use wire::records::{
     Frame, FrameReader, PageEnd, RecordHead, RecordKind, abandoned_frame, data_header,
@@ -217,21 +217,7 @@ impl Cluster {
             let to = Endpoint::new(format!("object{id}"), 1);
             client.register(to, wire::service_fn(one.clone(), device));
         }
-        let entries = (0..3).map(|id| ring_builder::Device {
-            device: format!("d{id}"),
-            id,
-            ip: format!("object{id}"),
-            meta: String::new(),
-            port: 1,
-            region: 1,
-            replication_ip: format!("object{id}"),
-            replication_port: 1,
-            weight: 1.0,
-            zone: id,
-        });
-        let power = PartPower::new(4).expect("a power");
-        let data = build(entries.collect(), power, 3, 1).expect("a ring");
-        let ring = Arc::new(Ring::new(data).expect("a ring"));
+        let ring = ring_of_three("object");
         let clock = Arc::new(SystemClock::default());
         Cluster { env: Env { clock, client, shutdown: Shutdown::default() }, devices, ring }
     }
